@@ -1,0 +1,3 @@
+module github.com/ext2fuse/ext2fuse
+
+go 1.25.0

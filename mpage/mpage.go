@@ -1,0 +1,58 @@
+// Package mpage reads and writes file pages with few, large I/Os.
+//
+// A Mapper knows where a file's blocks live on the device; the Engine walks the
+// pages of a request, asks the mapper for runs of blocks, gathers what is contiguous
+// on the device into one bio, and falls back to single blocks where a page is not
+// one piece. The request is the page set: pages are windows into the caller's
+// buffer, and bytes land there without a copy in between.
+//
+// mpage knows nothing of ext2. Blocks are file system blocks; offsets are bytes.
+package mpage
+
+// Flags qualify a Run.
+type Flags uint8
+
+// The flags of a run.
+const (
+	// Mapped: the run lies on the device. Without it the run is a hole.
+	Mapped Flags = 1 << iota
+	// New: the blocks were allocated by this call; their old content is garbage.
+	New
+	// Boundary: the run ends where mapping the next block needs an I/O of its own,
+	// for an indirect block that probably lies right behind the run.
+	Boundary
+	// Uptodate: the content is in Run.Data already; no I/O is needed.
+	Uptodate
+)
+
+// Run is a mapper's answer: Count file blocks, from the one asked for on, that are
+// contiguous on the device, or that are all hole.
+type Run struct {
+	Block uint64 // first device block; meaningless unless Mapped
+	Count uint64 // blocks, at least 1, at most what was asked for
+	Flags Flags
+	// Next, with Boundary, is the device block of the indirect block that mapping
+	// the file block behind the run reads first; 0 when none is needed or it is
+	// not known without an I/O.
+	Next uint64
+	Data []byte // with Uptodate: the content of the whole run; read-only
+}
+
+// Mapper maps file blocks to device blocks.
+type Mapper interface {
+	// GetBlock maps the run that begins at file block iblock, at most max blocks
+	// (max is at least 1). With create, missing blocks are allocated and flagged
+	// New. A run never extends past the indirect block it is mapped by.
+	GetBlock(iblock, max uint64, create bool) (Run, error)
+}
+
+// Buffers is what the engine wants of a buffer cache. It may be nil.
+type Buffers interface {
+	// Ride offers a place for device block to land when a bio passes over it. data
+	// is one block of memory, owned by the engine until it calls done, exactly once,
+	// with the outcome. data is nil when the block is in the cache, or on its way
+	// there, or no memory can be had for it.
+	Ride(block uint64) (data []byte, done func(err error))
+	// Cached tells whether the block is in the cache and up to date.
+	Cached(block uint64) bool
+}
