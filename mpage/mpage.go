@@ -16,8 +16,8 @@ type Flags uint8
 const (
 	// Mapped: the run lies on the device. Without it the run is a hole.
 	Mapped Flags = 1 << iota
-	// New: the blocks were allocated by this call; their old content is garbage.
-	New
+	// Allocated: the blocks were allocated by this call; their old content is garbage.
+	Allocated
 	// Boundary: the run ends where mapping the next block needs an I/O of its own,
 	// for an indirect block that probably lies right behind the run.
 	Boundary
@@ -31,10 +31,15 @@ type Run struct {
 	Block uint64 // first device block; meaningless unless Mapped
 	Count uint64 // blocks, at least 1, at most what was asked for
 	Flags Flags
-	// Next, with Boundary, is the device block of the indirect block that mapping
-	// the file block behind the run reads first; 0 when none is needed or it is
-	// not known without an I/O.
+	// Next, with Boundary, is the device block that mapping the file block behind
+	// the run has to read first: the topmost indirect block on its path that is not
+	// in memory, or, when all of them are, the last one. 0 when there is none (a
+	// hole begins there) or it is not known without an I/O.
 	Next uint64
+	// Span, with Next, is how many file blocks can be mapped once Next is read: the
+	// pointers in it, when it is the last table on the path. 0 when it is not, so
+	// that yet another table must be read before the next file block is known.
+	Span uint64
 	Data []byte // with Uptodate: the content of the whole run; read-only
 }
 
@@ -42,7 +47,7 @@ type Run struct {
 type Mapper interface {
 	// GetBlock maps the run that begins at file block iblock, at most max blocks
 	// (max is at least 1). With create, missing blocks are allocated and flagged
-	// New. A run never extends past the indirect block it is mapped by.
+	// Allocated. A run never extends past the indirect block it is mapped by.
 	GetBlock(iblock, max uint64, create bool) (Run, error)
 }
 
