@@ -1,0 +1,68 @@
+package ext2
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// backupPlaces are where, in KiB, the first backup of a superblock lies when groups are
+// as large as they can be: in group 1, for each block size from 1 to 64 KiB. (mke2fs
+// makes no group larger than 65528 blocks.)
+var backupPlaces = []int64{8193, 16384 * 2, 32768 * 4, 65528 * 8, 65528 * 16, 65528 * 32, 65528 * 64}
+
+// withBackupHint adds to the error of a bad primary superblock how to get at the file
+// system all the same, if there are backups that pass the checks.
+func (fs *FS) withBackupHint(err error) error {
+	var corrupt *disk.CorruptError
+	var foreign *disk.NotExt2Error
+	if fs.opts.Superblock != 0 || !errors.As(err, &corrupt) && !errors.As(err, &foreign) {
+		return err
+	}
+	var found []string
+	for _, kib := range fs.likelyBackups() {
+		if fs.goodBackup(kib) {
+			found = append(found, fmt.Sprintf("-o sb=%d", kib))
+		}
+	}
+	if len(found) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; there is a backup superblock: try %s", err, strings.Join(found, " or "))
+}
+
+// likelyBackups is backupPlaces and the place that what is left of the primary
+// superblock tells.
+func (fs *FS) likelyBackups() []int64 {
+	places := backupPlaces
+	if sb := fs.sb; sb != nil && sb.LogBlockSize <= 6 && sb.BlocksPerGroup != 0 {
+		kib := (int64(sb.FirstDataBlock) + int64(sb.BlocksPerGroup)) << sb.LogBlockSize
+		for _, p := range places {
+			if p == kib {
+				return places
+			}
+		}
+		places = append([]int64{kib}, places...)
+	}
+	return places
+}
+
+// goodBackup tells whether there is, at kib, a superblock that can be used and that
+// belongs there.
+func (fs *FS) goodBackup(kib int64) bool {
+	off := kib << 10
+	if off < 0 || off > fs.dev.Size()-disk.SuperblockSize {
+		return false
+	}
+	sb, err := readSuper(fs.dev, off)
+	if err != nil {
+		return false
+	}
+	if _, err := sb.Check(fs.dev.Size(), !fs.opts.ReadOnly); err != nil {
+		return false
+	}
+	_, ok := superGroup(sb, off)
+	return ok
+}

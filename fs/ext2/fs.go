@@ -1,0 +1,90 @@
+package ext2
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/cache"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/mpage"
+)
+
+// FS is an open file system. All methods may be called from several goroutines at
+// once, Close excepted.
+type FS struct {
+	dev        blockio.Device
+	opts       Options
+	log        *slog.Logger
+	sb         *disk.Superblock // as found at mount; never changed on a read-only mount
+	blockSize  int
+	blockBits  uint
+	superGroup uint32 // group of the superblock that was used: 0 unless Options.Superblock
+	groups     []group
+	counts     counts // sums over the groups, computed at mount
+	warnings   []string
+
+	cache     *cache.Cache
+	engine    *mpage.Engine
+	inodes    inodeTable
+	lastTable atomic.Uint64 // inode table block that was read last
+	names     nameState
+	funnel    errorFunnel
+
+	readAhead readAheadPool
+	closed    atomic.Bool
+	closeOnce sync.Once
+}
+
+// New opens the file system on dev. It takes ownership of dev when it succeeds, and
+// leaves it open when it fails. Its cost does not depend on the size of the device
+// beyond reading the group descriptors.
+func New(dev blockio.Device, o Options) (*FS, error) {
+	fs := &FS{dev: dev, opts: o, log: o.Logger}
+	if fs.log == nil {
+		fs.log = slog.Default()
+	}
+	if err := fs.mount(); err != nil {
+		return nil, err
+	}
+	return fs, nil
+}
+
+// Super is a copy of the superblock as it was found at mount.
+func (fs *FS) Super() *disk.Superblock {
+	sb := *fs.sb
+	return &sb
+}
+
+// Warnings are the findings of the mount that did not keep it from succeeding, one
+// line each. They were logged, too.
+func (fs *FS) Warnings() []string { return fs.warnings }
+
+// BlockSize is the size of a block in bytes.
+func (fs *FS) BlockSize() int { return fs.blockSize }
+
+// ReadOnly tells whether writes are refused.
+func (fs *FS) ReadOnly() bool { return fs.opts.ReadOnly }
+
+// Device is the device the file system is on, for its counters and its size.
+func (fs *FS) Device() blockio.Device { return fs.dev }
+
+// CacheStats are the counters of the metadata cache.
+func (fs *FS) CacheStats() cache.Stats { return fs.cache.Stats() }
+
+// Close ends the use of the file system and closes the device. The caller has
+// finished all calls on it and its inodes before.
+func (fs *FS) Close() error {
+	err := error(ErrClosed)
+	fs.closeOnce.Do(func() {
+		fs.closed.Store(true)
+		fs.readAhead.stop()
+		err = fs.dev.Close()
+	})
+	if errors.Is(err, ErrClosed) {
+		return ErrClosed
+	}
+	return err
+}

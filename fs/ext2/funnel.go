@@ -1,0 +1,88 @@
+package ext2
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// errorFunnel is where every damage and every device failure passes, to be logged
+// once. What was logged is remembered up to a bound, so that a hostile image can
+// make neither the log nor the memory grow by being read again and again.
+type errorFunnel struct {
+	mu     sync.Mutex
+	seen   map[faultKey]struct{}
+	order  []faultKey // the keys of seen, a ring: oldest is overwritten first
+	oldest int
+}
+
+// faultKey is what makes two faults the same.
+type faultKey struct {
+	ino   uint32
+	block uint64
+	what  string
+}
+
+const maxFaults = 1024
+
+// first tells whether the fault was not seen before, as far as is remembered.
+func (f *errorFunnel) first(k faultKey) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.seen[k]; ok {
+		return false
+	}
+	if f.seen == nil {
+		f.seen = make(map[faultKey]struct{})
+	}
+	f.seen[k] = struct{}{}
+	if len(f.order) < maxFaults {
+		f.order = append(f.order, k)
+		return true
+	}
+	delete(f.seen, f.order[f.oldest])
+	f.order[f.oldest] = k
+	f.oldest = (f.oldest + 1) % maxFaults
+	return true
+}
+
+// corrupt passes damage through the funnel and returns it as an error.
+func (fs *FS) corrupt(e *disk.CorruptError) error {
+	if fs.funnel.first(faultKey{e.Inode, e.Block, e.What}) {
+		fs.log.Error(e.Error(), "inode", e.Inode, "block", e.Block)
+	}
+	return e
+}
+
+// damage passes what a check found through the funnel, with the inode and the block
+// filled in that the check did not know. Other errors, and nil, come back unchanged.
+func (fs *FS) damage(err error, ino uint32, block uint64) error {
+	var found *disk.CorruptError
+	if !errors.As(err, &found) {
+		return err
+	}
+	e := *found
+	if e.Inode == 0 {
+		e.Inode = ino
+	}
+	if e.Block == 0 {
+		e.Block = block
+	}
+	return fs.corrupt(&e)
+}
+
+// readError passes the failure to get a block through the funnel: damage found by a
+// check of the content, or an error of the device.
+func (fs *FS) readError(what string, ino uint32, block uint64, err error) error {
+	var found *disk.CorruptError
+	if errors.As(err, &found) {
+		return fs.damage(err, ino, block)
+	}
+	err = fmt.Errorf("reading %s, inode %d, block %d: %w", what, ino, block, err)
+	if fs.funnel.first(faultKey{ino, block, what}) {
+		fs.log.Error(err.Error(), "inode", ino, "block", block)
+	}
+	return err
+}

@@ -1,0 +1,165 @@
+package ext2
+
+import (
+	"fmt"
+
+	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// group is what is kept in memory of a block group, for each group of the file system.
+type group struct {
+	blockBitmap uint32
+	inodeBitmap uint32
+	inodeTable  uint32
+	base        uint32 // blocks at its start: superblock, descriptors, those reserved for more
+}
+
+// counts are sums over the group descriptors.
+type counts struct {
+	freeBlocks uint64
+	freeInodes uint64
+	base       uint64 // blocks of superblocks and descriptors, without those reserved
+	reserved   uint64 // descriptor blocks reserved for resizing
+}
+
+// descChunk bounds the memory, in bytes, and descBatch the bios, of one step of
+// reading the descriptor table.
+const (
+	descChunk = 1 << 20
+	descBatch = 64
+)
+
+// readGroups reads and checks the descriptor table. What it keeps grows only with
+// descriptors that passed their checks, so a lying group count costs nothing.
+func (fs *FS) readGroups() error {
+	perBlock := fs.sb.DescPerBlock()
+	total := fs.sb.DescBlocks()
+	step := uint32(max(descChunk/fs.blockSize, 1))
+	buf := make([]byte, int(min(step, total))*fs.blockSize)
+	for done := uint32(0); done < total; {
+		n, err := fs.readDescBlocks(done, min(step, total-done), buf)
+		if err != nil {
+			return err
+		}
+		first := done * perBlock
+		last := min(uint64(first)+uint64(n)*uint64(perBlock), uint64(fs.sb.GroupCount()))
+		for g := first; uint64(g) < last; g++ {
+			d := disk.DecodeGroupDesc(buf[int(g-first)*disk.GroupDescSize:])
+			if err := fs.sb.CheckGroupDesc(g, d); err != nil {
+				return err
+			}
+			fs.addGroup(g, d)
+		}
+		done += n
+	}
+	return nil
+}
+
+// addGroup appends group g. Reserved descriptor blocks exist where a superblock does,
+// outside of the groups that hold their descriptors the meta_bg way.
+func (fs *FS) addGroup(g uint32, d disk.GroupDesc) {
+	base, reserved := fs.sb.GroupOverhead(g), uint32(0)
+	if fs.sb.HasCompat(disk.CompatResizeInode) && fs.sb.HasSuper(g) && !fs.metaBG(g/fs.sb.DescPerBlock()) {
+		reserved = min(uint32(fs.sb.ReservedGDT), uint32(fs.blockSize/4))
+	}
+	fs.groups = append(fs.groups, group{d.BlockBitmap, d.InodeBitmap, d.InodeTable, base + reserved})
+	fs.counts.freeBlocks += uint64(d.FreeBlocks)
+	fs.counts.freeInodes += uint64(d.FreeInodes)
+	fs.counts.base += uint64(base)
+	fs.counts.reserved += uint64(reserved)
+}
+
+// metaBG tells whether descriptor block i lies in the groups it describes.
+func (fs *FS) metaBG(i uint32) bool {
+	return fs.sb.HasIncompat(disk.IncompatMetaBG) && i >= fs.sb.FirstMetaBG
+}
+
+// descBlock is where descriptor block i is read from. With a backup superblock (sb=)
+// that is the copy behind it, for the primary table may be what is damaged; with
+// meta_bg it is then the copy in the second group.
+func (fs *FS) descBlock(i uint32) uint64 {
+	if fs.superGroup == 0 {
+		return fs.sb.DescBlock(i)
+	}
+	if !fs.metaBG(i) {
+		return fs.sb.GroupFirstBlock(fs.superGroup) + 1 + uint64(i)
+	}
+	g := i*fs.sb.DescPerBlock() + 1
+	if g >= fs.sb.GroupCount() {
+		return fs.sb.DescBlock(i)
+	}
+	if fs.sb.HasSuper(g) {
+		return fs.sb.GroupFirstBlock(g) + 1
+	}
+	return fs.sb.GroupFirstBlock(g)
+}
+
+// readDescBlocks reads up to max descriptor blocks, from the i-th on, into buf, one
+// bio per contiguous run, and returns how many it read.
+func (fs *FS) readDescBlocks(i, max uint32, buf []byte) (uint32, error) {
+	var bios []*blockio.Bio
+	next, n := uint64(0), uint32(0)
+	for ; n < max; n++ {
+		at := fs.descBlock(i + n)
+		if at == next && len(bios) > 0 {
+			bio := bios[len(bios)-1]
+			bio.Vecs[0] = bio.Vecs[0][:len(bio.Vecs[0])+fs.blockSize]
+		} else {
+			if len(bios) == descBatch {
+				break
+			}
+			mem := buf[int(n)*fs.blockSize:]
+			bios = append(bios, &blockio.Bio{Op: blockio.Read, For: blockio.GroupDesc,
+				Off: int64(at) << fs.blockBits, Vecs: [][]byte{mem[:fs.blockSize]}})
+		}
+		next = at + 1
+	}
+	fs.dev.Submit(bios...)
+	for _, bio := range bios {
+		if bio.Err != nil {
+			return 0, fmt.Errorf("group descriptors at block %d cannot be read: %w", bio.Off>>fs.blockBits, bio.Err)
+		}
+	}
+	return n, nil
+}
+
+// groupOf is the group a block of the data area lies in.
+func (fs *FS) groupOf(block uint64) uint32 {
+	return uint32((block - uint64(fs.sb.FirstDataBlock)) / uint64(fs.sb.BlocksPerGroup))
+}
+
+// dataBlocks tells how many of the n blocks from block on may belong to a file: they
+// are inside the file system and outside of its own structures. When it is less than
+// n, why says what is wrong with the block behind them.
+func (fs *FS) dataBlocks(block, n uint64) (good uint64, why string) {
+	end := block + n
+	for b := block; b < end; {
+		if !fs.sb.ValidBlock(b) {
+			return b - block, "outside of the file system"
+		}
+		g := fs.groupOf(b)
+		stop := min(end, fs.sb.GroupFirstBlock(g)+uint64(fs.sb.BlocksPerGroup))
+		if bad, what := fs.groups[g].firstMeta(fs, g, b, stop); what != "" {
+			return bad - block, fmt.Sprintf("the %s of group %d", what, g)
+		}
+		b = stop
+	}
+	return n, ""
+}
+
+// firstMeta is the first block of [b, end), which lies in group g, that is one of the
+// group's structures; what is empty when there is none.
+func (gr *group) firstMeta(fs *FS, g uint32, b, end uint64) (bad uint64, what string) {
+	bad = end
+	try := func(first, n uint64, name string) {
+		if first < end && b < first+n && max(first, b) < bad {
+			bad, what = max(first, b), name
+		}
+	}
+	try(fs.sb.GroupFirstBlock(g), uint64(gr.base), "superblock or descriptors")
+	try(uint64(gr.blockBitmap), 1, "block bitmap")
+	try(uint64(gr.inodeBitmap), 1, "inode bitmap")
+	try(uint64(gr.inodeTable), uint64(fs.sb.InodeTableBlocks()), "inode table")
+	return bad, what
+}

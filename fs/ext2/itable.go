@@ -1,0 +1,143 @@
+package ext2
+
+import (
+	"sync"
+	"unsafe"
+)
+
+// inodeTable holds the inodes in memory: those referenced, and the unreferenced ones
+// used last, as many as its share of the memory allows. It is divided by inode number
+// into shards, so that requests for different inodes rarely meet.
+type inodeTable struct {
+	maxIdle int // unreferenced inodes kept, per shard
+	shards  [inodeShards]inodeShard
+}
+
+const inodeShards = 64
+
+type inodeShard struct {
+	mu     sync.Mutex
+	loaded sync.Cond // an inode left state loading
+	inodes map[uint32]*Inode
+	idle   Inode // list head: idle.next was used last, idle.prev is the next to go
+	nIdle  int
+	_      [64]byte // keeps neighbours' locks out of each other's cache line
+}
+
+// loadState says how far reading an inode has come.
+type loadState uint8
+
+const (
+	loading loadState = iota
+	loadDone
+	loadFailed
+)
+
+// inodeBytes is about what an inode costs in memory, its place in the map included.
+const inodeBytes = int64(unsafe.Sizeof(Inode{})) + 48
+
+func (t *inodeTable) init(maxBytes int64) {
+	t.maxIdle = int(max(maxBytes/inodeBytes/inodeShards, 4))
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.loaded.L = &sh.mu
+		sh.inodes = make(map[uint32]*Inode)
+		sh.idle.prev, sh.idle.next = &sh.idle, &sh.idle
+	}
+}
+
+func (t *inodeTable) shard(ino uint32) *inodeShard { return &t.shards[ino%inodeShards] }
+
+// get finds or reads an inode and takes a reference. However many ask for an inode at
+// once, it is read once.
+func (t *inodeTable) get(fs *FS, ino uint32) (*Inode, error) {
+	sh := t.shard(ino)
+	sh.mu.Lock()
+	if in := sh.inodes[ino]; in != nil {
+		sh.unidle(in)
+		in.refs++
+		for in.state == loading {
+			sh.loaded.Wait()
+		}
+		state, err := in.state, in.err
+		sh.mu.Unlock()
+		if state == loadFailed {
+			return nil, err
+		}
+		return in, nil
+	}
+	in := &Inode{fs: fs, ino: ino, refs: 1}
+	sh.inodes[ino] = in
+	sh.mu.Unlock()
+
+	err := in.load()
+
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	defer sh.loaded.Broadcast()
+	if err != nil {
+		in.state, in.err = loadFailed, err
+		delete(sh.inodes, ino)
+		return nil, err
+	}
+	in.state = loadDone
+	return in, nil
+}
+
+func (t *inodeTable) held(ino uint32) *Inode {
+	sh := t.shard(ino)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if in := sh.inodes[ino]; in != nil && in.refs > 0 && in.state == loadDone {
+		return in
+	}
+	return nil
+}
+
+func (t *inodeTable) ref(in *Inode, n uint64) {
+	sh := t.shard(in.ino)
+	sh.mu.Lock()
+	in.refs += n
+	sh.mu.Unlock()
+}
+
+// put drops n references. Giving back more than are held counts as giving back all.
+func (t *inodeTable) put(in *Inode, n uint64) {
+	sh := t.shard(in.ino)
+	sh.mu.Lock()
+	held := in.refs
+	in.refs -= min(n, held)
+	var out *Inode
+	if held > 0 && in.refs == 0 {
+		out = sh.makeIdle(in, t.maxIdle)
+	}
+	sh.mu.Unlock()
+	if out != nil {
+		out.dir.evicted()
+	}
+}
+
+// makeIdle puts an unreferenced inode on the list and returns the one that has to
+// leave memory for it, if any. The shard is locked.
+func (sh *inodeShard) makeIdle(in *Inode, limit int) *Inode {
+	in.prev, in.next = &sh.idle, sh.idle.next
+	in.prev.next, in.next.prev = in, in
+	sh.nIdle++
+	if sh.nIdle <= limit {
+		return nil
+	}
+	out := sh.idle.prev
+	sh.unidle(out)
+	delete(sh.inodes, out.ino)
+	return out
+}
+
+// unidle takes an inode off the list if it is on it. The shard is locked.
+func (sh *inodeShard) unidle(in *Inode) {
+	if in.next == nil {
+		return
+	}
+	in.prev.next, in.next.prev = in.next, in.prev
+	in.prev, in.next = nil, nil
+	sh.nIdle--
+}

@@ -1,0 +1,137 @@
+package ext2
+
+import (
+	"fmt"
+	"math/bits"
+
+	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/cache"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/mpage"
+)
+
+// mount does what ext2_fill_super does, in its order: superblock, its checks, the
+// group descriptors, the root directory.
+func (fs *FS) mount() error {
+	if err := fs.readSuperblock(); err != nil {
+		return fs.withBackupHint(err)
+	}
+	fs.blockSize = fs.sb.BlockSize()
+	fs.blockBits = uint(bits.TrailingZeros(uint(fs.blockSize)))
+	if err := fs.locateSuper(); err != nil {
+		return err
+	}
+	if err := fs.readGroups(); err != nil {
+		return err
+	}
+	fs.startCaches()
+	if err := fs.checkRoot(); err != nil {
+		return err
+	}
+	for _, w := range fs.warnings {
+		fs.log.Warn(w)
+	}
+	return nil
+}
+
+// superOffset is where the superblock is read, in bytes.
+func (fs *FS) superOffset() int64 {
+	if fs.opts.Superblock == 0 {
+		return disk.SuperblockOffset
+	}
+	return fs.opts.Superblock << 10
+}
+
+func readSuper(dev blockio.Device, off int64) (*disk.Superblock, error) {
+	b := make([]byte, disk.SuperblockSize)
+	bio := blockio.Bio{Op: blockio.Read, For: blockio.Super, Off: off, Vecs: [][]byte{b}}
+	dev.Submit(&bio)
+	if bio.Err != nil {
+		return nil, fmt.Errorf("the superblock at byte %d cannot be read: %w", off, bio.Err)
+	}
+	return disk.DecodeSuperblock(b)
+}
+
+// readSuperblock reads the superblock and makes the checks that need nothing else.
+func (fs *FS) readSuperblock() error {
+	if fs.opts.Superblock < 0 {
+		return fmt.Errorf("sb=%d: a position in KiB was expected", fs.opts.Superblock)
+	}
+	if end := fs.superOffset() + disk.SuperblockSize; fs.dev.Size() < end {
+		return &disk.TooSmallError{Have: fs.dev.Size(), Want: end, Detail: fmt.Sprintf(
+			"the device ends at byte %d, before the end of the superblock at byte %d", fs.dev.Size(), end)}
+	}
+	sb, err := readSuper(fs.dev, fs.superOffset())
+	if err != nil {
+		return err
+	}
+	fs.warnings, err = sb.Check(fs.dev.Size(), !fs.opts.ReadOnly)
+	fs.sb = sb
+	return err
+}
+
+// locateSuper finds the group that the superblock in use lies in: its descriptor
+// table is the one that is used.
+func (fs *FS) locateSuper() error {
+	g, ok := superGroup(fs.sb, fs.superOffset())
+	if !ok {
+		return fmt.Errorf("sb=%d: this file system has no superblock there (groups of %d blocks of %d bytes, from block %d on)",
+			fs.opts.Superblock, fs.sb.BlocksPerGroup, fs.blockSize, fs.sb.FirstDataBlock)
+	}
+	fs.superGroup = g
+	return nil
+}
+
+// superGroup is the group that has its copy of the superblock at byte off.
+func superGroup(sb *disk.Superblock, off int64) (group uint32, ok bool) {
+	size := uint64(sb.BlockSize())
+	block := uint64(off) / size
+	if off == disk.SuperblockOffset {
+		return 0, block == uint64(sb.FirstDataBlock)
+	}
+	first, perGroup := uint64(sb.FirstDataBlock), uint64(sb.BlocksPerGroup)
+	if uint64(off)%size != 0 || block < first || block >= uint64(sb.BlocksCount) || (block-first)%perGroup != 0 {
+		return 0, false
+	}
+	g := uint32((block - first) / perGroup)
+	return g, sb.HasSuper(g)
+}
+
+// Shares of Options.CacheBytes.
+const (
+	inodeShare = 8 // one in eight for unreferenced inodes
+	nameShare  = 4 // one in four for name indexes; blocks have the rest
+)
+
+func (fs *FS) startCaches() {
+	total := fs.opts.CacheBytes
+	if total <= 0 {
+		total = DefaultCacheBytes
+	}
+	fs.cache = cache.New(fs.dev, fs.blockSize, total-total/inodeShare-total/nameShare)
+	fs.engine = mpage.New(fs.dev, fs.blockSize, fs.cache)
+	fs.inodes.init(total / inodeShare)
+	fs.names.init(fs, total/nameShare)
+	fs.readAhead.init()
+}
+
+// checkRoot is check 15: without a root directory nothing can be reached.
+func (fs *FS) checkRoot() error {
+	root, err := fs.Inode(RootIno)
+	if err != nil {
+		return fmt.Errorf("the root directory (inode %d) cannot be used: %w", RootIno, err)
+	}
+	defer root.Put(1)
+	detail := ""
+	switch a := root.Attr(); {
+	case !root.IsDir():
+		detail = fmt.Sprintf("i_mode is 0%o, a directory was expected", a.Mode)
+	case a.Size == 0:
+		detail = "i_size is 0"
+	case a.Blocks == 0:
+		detail = "i_blocks is 0"
+	default:
+		return nil
+	}
+	return &disk.CorruptError{What: "root directory", Inode: RootIno, Offset: -1, Detail: detail + "; run e2fsck"}
+}

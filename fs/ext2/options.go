@@ -1,0 +1,52 @@
+package ext2
+
+import "log/slog"
+
+// Options steer Open and New. The zero value asks for a read-write mount of the whole
+// device with the defaults of a kernel mount.
+type Options struct {
+	// ReadOnly: nothing is ever written to the device.
+	ReadOnly bool
+	// Superblock is where the superblock is looked for, in KiB from the start of the
+	// device (the sb= option); 0 is the usual place.
+	Superblock int64
+	// Offset and SizeLimit choose a window of the device, in bytes; SizeLimit 0 is
+	// all of the rest. Open only.
+	Offset, SizeLimit int64
+	// Part chooses a partition by number, from 1 on; 0 is none. Open only.
+	Part int
+	// Direct bypasses the host's page cache. Open only.
+	Direct bool
+	// Trace is a file that gets one line per bio; empty is none. Open only.
+	Trace string
+	// CacheBytes bounds the memory for metadata: cached blocks, unreferenced inodes
+	// and name indexes together. 0 is DefaultCacheBytes.
+	CacheBytes int64
+	// MinixDF: Statfs counts the blocks of the file system's own structures, too.
+	MinixDF bool
+	// NoUserXattr hides the user namespace of extended attributes, NoACL the POSIX
+	// ACLs.
+	NoUserXattr, NoACL bool
+	// NoUID32: owners are the low 16 bits of the ids only.
+	NoUID32 bool
+	// Errors says what happens after damage was found.
+	Errors ErrorPolicy
+	// NoReadAhead: sequential reads do not make the host read ahead.
+	NoReadAhead bool
+	// Logger gets warnings and damage found; nil is slog.Default().
+	Logger *slog.Logger
+}
+
+// DefaultCacheBytes is the default of Options.CacheBytes.
+const DefaultCacheBytes = 64 << 20
+
+// ErrorPolicy is what happens after damage was found on a read-write mount.
+type ErrorPolicy uint8
+
+// The error policies (the errors= option). A read-only mount logs and goes on.
+const (
+	ErrorsDefault   ErrorPolicy = iota // as the superblock says (s_errors)
+	ErrorsContinue                     // log and go on
+	ErrorsRemountRO                    // every later write is refused
+	ErrorsPanic                        // stop serving
+)

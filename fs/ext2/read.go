@@ -1,0 +1,65 @@
+package ext2
+
+import (
+	"errors"
+	"io"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// Read reads file content from off (bytes) on into p and returns how many bytes there
+// were: fewer than len(p) only at the end of the file, where it gives no error. It
+// watches for sequential readers and has the host read ahead for them.
+func (in *Inode) Read(p []byte, off int64) (int, error) {
+	n, cold, err := in.read(p, off)
+	if err == nil && n > 0 {
+		in.readAhead(off, int64(n), cold)
+	}
+	return n, err
+}
+
+// ReadAt reads as io.ReaderAt says.
+func (in *Inode) ReadAt(p []byte, off int64) (int, error) {
+	n, err := in.Read(p, off)
+	if err == nil && n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (in *Inode) read(p []byte, off int64) (n int, cold bool, err error) {
+	if err := in.readable(); err != nil {
+		return 0, false, err
+	}
+	if off < 0 {
+		return 0, false, ErrInvalid
+	}
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	n, cold, err = in.fs.engine.Read((*blockMap)(in), p, off, int64(in.raw.Size))
+	if err != nil {
+		err = in.fs.contentError(in.ino, off, err)
+	}
+	return n, cold, err
+}
+
+// readable: only regular files have content to read.
+func (in *Inode) readable() error {
+	if in.IsReg() {
+		return nil
+	}
+	if in.IsDir() {
+		return ErrIsDir
+	}
+	return ErrInvalid
+}
+
+// contentError passes an error of the engine on. Damage went through the funnel where it
+// was found; the device's errors did not.
+func (fs *FS) contentError(ino uint32, off int64, err error) error {
+	var found *disk.CorruptError
+	if errors.As(err, &found) {
+		return err
+	}
+	return fs.readError("file content", ino, uint64(off)>>fs.blockBits, err)
+}
