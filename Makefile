@@ -1,0 +1,54 @@
+# What there is to do; `make` alone says it.
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 5m
+# The concurrency-sensitive packages: some bugs only show on one processor.
+CONCURRENT = ./blockio/... ./cache/... ./mpage/... ./fs/...
+
+# Building needs no git metadata (a tarball, somebody else's checkout).
+export GOFLAGS := -buildvcs=false $(filter-out -buildvcs=%,$(GOFLAGS))
+# mke2fs and its kin are not on a plain user's PATH everywhere.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+.PHONY: help
+help: ## this list
+	@awk -F ': .*## ' '/^[a-z\/.]+: .*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
+
+.PHONY: setup
+setup: ## install what building and testing need (Debian)
+	@scripts/setup.sh
+
+.PHONY: build
+build: ## bin/ext2fuse, static
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ext2fuse ./cmd/ext2fuse
+
+.PHONY: demo
+demo: setup build ## make an image, mount it, show it, unmount it, check it
+	@scripts/demo.sh
+
+.PHONY: test
+test: setup lint build ## everything: lint, short fuzzing, one processor, then all tests under -race
+	scripts/fuzz.sh 3s
+	GOMAXPROCS=1 go test -count=1 $(CONCURRENT)
+	go test -race -timeout 15m ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, nilness, errcheck, shellcheck; pinned
+	@scripts/lint.sh
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (default 5m) each
+	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: setup build ## side by side with the kernel, fuse2fs and an empty FUSE server
+	@scripts/bench
+
+.PHONY: docs/boundary.svg
+docs/boundary.svg: setup ## the picture of the 17-block trace, from a fresh trace
+	go run ./scripts/boundary -o $@
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist

@@ -1,0 +1,55 @@
+package ext2test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestRecipes makes every image, and lets e2fsck judge it.
+func TestRecipes(t *testing.T) {
+	seen := map[string]bool{}
+	for _, r := range Recipes() {
+		if seen[r.Name] {
+			t.Errorf("two recipes are called %s", r.Name)
+		}
+		seen[r.Name] = true
+		t.Run(r.Name, func(t *testing.T) {
+			if r.Kernel {
+				NeedKernelMount(t)
+			}
+			img := r.Make(t)
+			if st, err := os.Stat(img); err != nil || st.Size() == 0 {
+				t.Fatalf("no image: %v", err)
+			}
+			if r.Window == "" {
+				Fsck(t, img)
+			}
+		})
+	}
+}
+
+// TestShapes: the images hold what their names promise.
+func TestShapes(t *testing.T) {
+	NeedKernelMount(t)
+	img := Filled(t, Options{Size: 16 << 20}, func(dir string) { Fragment(t, dir, 1024) })
+	for _, name := range []string{"/in-gaps", "/in-turns-0"} {
+		if n := Fragments(t, img, name); n < 50 {
+			t.Errorf("%s is in %d pieces only", name, n)
+		}
+	}
+	for _, bs := range []int{1024, 4096} {
+		img := Filled(t, Options{BlockSize: bs}, func(dir string) { FarWrites(t, filepath.Join(dir, "far"), bs) })
+		stat := Debugfs(t, img, "stat /far")
+		for _, level := range []string{"(IND)", "(DIND)", "(TIND)"} {
+			if !strings.Contains(stat, level) {
+				t.Errorf("block size %d: no %s in:\n%s", bs, level, stat)
+			}
+		}
+	}
+	img = Filled(t, Options{InodeSize: 128, Inodes: 12000}, func(dir string) { ManyNames(t, dir, 10000) })
+	if out := Debugfs(t, img, "htree_dump /"); !strings.Contains(out, "Number of entries (count)") || !strings.Contains(out, "Indirect levels: 1") {
+		t.Errorf("10,000 names in blocks of 1024 are no tree of two levels:\n%.500s", out)
+	}
+}

@@ -1,0 +1,91 @@
+package ext2test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxKernelBlock is the largest block size that this machine's kernel mounts.
+var MaxKernelBlock = os.Getpagesize()
+
+// NoKernelMount says why images cannot be mounted by the kernel here, or "".
+func NoKernelMount() string {
+	if os.Geteuid() != 0 {
+		return "needs root, to mount an image with the kernel's driver"
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		return "needs loop devices (no /dev/loop-control here)"
+	}
+	return ""
+}
+
+// NeedKernelMount skips the test where images cannot be mounted by the kernel.
+func NeedKernelMount(t testing.TB) {
+	t.Helper()
+	if why := NoKernelMount(); why != "" {
+		t.Skip(why)
+	}
+}
+
+// NoFUSE says why a FUSE file system cannot be mounted here, or "".
+func NoFUSE() string {
+	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return "needs FUSE: " + err.Error()
+	}
+	f.Close()
+	if os.Geteuid() != 0 {
+		if _, err := exec.LookPath("fusermount3"); err != nil {
+			return "needs fusermount3 (package fuse3), to mount without root"
+		}
+	}
+	return ""
+}
+
+// NeedFUSE skips the test where FUSE file systems cannot be mounted.
+func NeedFUSE(t testing.TB) {
+	t.Helper()
+	if why := NoFUSE(); why != "" {
+		t.Skip(why)
+	}
+}
+
+// KernelMount mounts the image with the kernel's driver and returns the mount
+// point. options are mount(8)'s; without "ro" among them it is mounted read-write.
+// The mount goes away with the test, or by Unmount.
+func KernelMount(t testing.TB, img string, options ...string) string {
+	t.Helper()
+	NeedKernelMount(t)
+	dir := filepath.Join(t.TempDir(), "kernel")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "mount", "-t", "ext2", "-o", strings.Join(append([]string{"loop"}, options...), ","), img, dir)
+	t.Cleanup(func() {
+		if !mounted(dir) {
+			return
+		}
+		if out, err := exec.Command(tool("umount"), dir).CombinedOutput(); err != nil {
+			t.Errorf("umount %s: %v: %s", dir, err, out)
+			unix.Unmount(dir, unix.MNT_DETACH) // or the test's directory could not be removed
+		}
+	})
+	return dir
+}
+
+// Unmount unmounts what KernelMount mounted; the image is complete afterwards.
+func Unmount(t testing.TB, dir string) {
+	t.Helper()
+	run(t, "umount", dir)
+}
+
+// mounted tells whether something is mounted at dir.
+func mounted(dir string) bool {
+	var here, above unix.Stat_t
+	return unix.Lstat(dir, &here) == nil && unix.Lstat(filepath.Dir(dir), &above) == nil && here.Dev != above.Dev
+}

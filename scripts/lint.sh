@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# The linters, each for a reason. Versions are pinned in scripts/tools/go.mod.
+#
+#   gofmt -s     one look, so that a diff shows changes only
+#   go vet       the compiler's doubts: copied locks, wrong formats, lost cancels
+#   staticcheck  dead code, misused library calls, documentation of exported names
+#   nilness      a nil that is used: a panic waiting for a malformed image
+#   errcheck     a dropped error is lost data; Close of files read is let off
+#                (scripts/tools/errcheck.txt), tests are (the test fails elsewhere)
+#   and for the scripts, shellcheck: names of images and mounts come from users
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin:/sbin
+failed=0
+
+run() {
+	local out
+	if ! out=$("${@:2}" 2>&1); then
+		printf 'lint: %s\n%s\n' "$1" "$out" >&2
+		failed=1
+	fi
+}
+tool() { go tool -modfile=scripts/tools/go.mod "$@"; }
+
+gofmt_clean() {
+	local out
+	out=$(find . -name .git -prune -o -name '*.go' -print0 | xargs -0 -r gofmt -s -l)
+	if [ -n "$out" ]; then
+		printf 'not formatted, run gofmt -s -w on:\n%s\n' "$out"
+		return 1
+	fi
+}
+
+shell_scripts() {
+	grep -rlZ --exclude='*.go' --exclude='*.md' '^#!.*sh$' scripts .ci | xargs -0 -r shellcheck
+}
+
+run gofmt gofmt_clean
+run 'go vet' go vet ./...
+run staticcheck tool staticcheck ./...
+run nilness tool nilness ./...
+run errcheck tool errcheck -ignoretests -exclude scripts/tools/errcheck.txt ./...
+run shellcheck shell_scripts
+[ "$failed" -eq 0 ] && echo 'lint: clean'
+exit "$failed"
