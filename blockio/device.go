@@ -18,6 +18,8 @@ const (
 	Write             // memory to device
 	Sync              // everything written before is durable when it completes (fdatasync)
 	Discard           // the range's content is no longer needed and may read as zeros
+
+	numOps // how many there are
 )
 
 // Purpose says what a bio is for. It steers nothing; traces and statistics show it.
@@ -36,6 +38,9 @@ const (
 	Xattr               // extended attribute block
 	Data                // file content
 	Journal             // journal block
+	Mixed               // merged by a Plug from bios of different purposes
+
+	numPurposes // how many there are
 )
 
 // Errors of a device. Errors of the host are passed on as they came (they wrap a
@@ -57,6 +62,32 @@ const (
 	DontNeed               // drop the range from the host's cache
 )
 
+// Names of operations and purposes, as traces and statistics show them.
+var (
+	opNames = [numOps]string{"read", "write", "sync", "discard"}
+
+	purposeNames = [numPurposes]string{
+		"unknown", "super", "groupdesc", "blockbitmap", "inodebitmap", "inodetable",
+		"indirect", "directory", "xattr", "data", "journal", "mixed",
+	}
+)
+
+// String names the operation in one word.
+func (o Op) String() string {
+	if o < numOps {
+		return opNames[o]
+	}
+	return "op?"
+}
+
+// String names the purpose in one word.
+func (p Purpose) String() string {
+	if p < numPurposes {
+		return purposeNames[p]
+	}
+	return "purpose?"
+}
+
 // Device is random access to an image or block device by byte offset. All methods
 // may be called from several goroutines at once; overlapping concurrent writes
 // leave either content. No method keeps a reference to the caller's memory after
@@ -64,7 +95,10 @@ const (
 type Device interface {
 	// Submit carries out the bios in the order given and returns when all are
 	// complete: each one's Err is set and its Done, if any, was called. A bio
-	// that fails does not keep the others from being carried out.
+	// that fails does not keep the others from being carried out. A bio that
+	// passes the end of the device fails as a whole unless it says Clip. Done may
+	// submit further bios. A caller that passes a slice (Submit(s...)) may reuse
+	// it afterwards.
 	Submit(bios ...*Bio)
 	// ReadvAt fills iov from offset off (bytes) on, or returns an error and how
 	// many bytes arrived before it. It is Submit for one anonymous read.
@@ -94,9 +128,10 @@ type Bio struct {
 	Off  int64      // first byte on the device
 	Vecs [][]byte   // memory, in device order; nil for Sync
 	Len  int64      // Discard only: length in bytes (else the sum of Vecs)
+	Clip bool       // cut off what lies past the end of the device (reads see zeros there) instead of failing
 	Done func(*Bio) // called once, from Submit, when the bio is complete; may be nil
 
-	N    int64 // bytes transferred
+	N    int64 // bytes transferred to or from the device; less than asked with an Err, or with Clip
 	Err  error
 	Cold bool // a read that the host's cache could not serve at once
 }

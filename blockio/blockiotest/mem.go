@@ -1,0 +1,257 @@
+// Package blockiotest has the devices that tests need: Mem keeps an image in memory,
+// Fault makes chosen requests fail, Recorder keeps a log of writes and syncs from
+// which the image can be rebuilt as of any moment. TestDevice is the suite that
+// every Device passes.
+package blockiotest
+
+import (
+	"sync"
+
+	"github.com/ext2fuse/ext2fuse/blockio"
+)
+
+// chunk is the unit in which Mem takes memory, in bytes.
+const chunk = 64 << 10
+
+// Mem is a Device in memory. Memory is taken only for what was written, so that a
+// Mem of terabytes is fine. What was never written, or was discarded, reads as
+// zeros.
+type Mem struct {
+	size     int64
+	readOnly bool
+	counters blockio.Counters
+
+	mu     sync.RWMutex
+	chunks map[int64]*[chunk]byte
+	synced int64 // number of syncs
+	advice []Advised
+	closed bool
+}
+
+// Advised is advice that a Mem was given.
+type Advised struct {
+	Off, Len int64 // bytes
+	Advice   blockio.Advice
+}
+
+var (
+	_ blockio.Device  = (*Mem)(nil)
+	_ blockio.Counter = (*Mem)(nil)
+)
+
+// NewMem returns a device of size bytes, all zero.
+func NewMem(size int64) *Mem {
+	return &Mem{size: size, chunks: make(map[int64]*[chunk]byte)}
+}
+
+// MemOf returns a device with a copy of image as its content.
+func MemOf(image []byte) *Mem {
+	m := NewMem(int64(len(image)))
+	m.put(image, 0)
+	return m
+}
+
+// SetReadOnly makes the device refuse writes, or not. Not to be called while
+// requests are under way.
+func (m *Mem) SetReadOnly(ro bool) { m.readOnly = ro }
+
+// Path implements the name that error messages use.
+func (m *Mem) Path() string { return "memory" }
+
+// Size implements blockio.Device.
+func (m *Mem) Size() int64 { return m.size }
+
+// ReadOnly implements blockio.Device.
+func (m *Mem) ReadOnly() bool { return m.readOnly }
+
+// Stats is a snapshot of the requests carried out.
+func (m *Mem) Stats() blockio.Stats { return m.counters.Snapshot() }
+
+// Submit implements blockio.Device.
+func (m *Mem) Submit(bios ...*blockio.Bio) {
+	for _, b := range bios {
+		vecs, n, err := b.Begin(m.size, m.readOnly)
+		if err == nil {
+			err = m.carryOut(b.Op, vecs, b.Off, n)
+		}
+		if err != nil {
+			err = &blockio.Error{Op: b.Op, Path: m.Path(), Off: b.Off, Len: b.Bytes(), Err: err}
+			n = 0
+		}
+		if err != nil || n > 0 || b.Op == blockio.Sync {
+			m.counters.Count(b.Op, b.For, n, false, err != nil)
+		}
+		b.Complete(n, err)
+	}
+}
+
+func (m *Mem) carryOut(op blockio.Op, vecs [][]byte, off, n int64) error {
+	if op == blockio.Read {
+		m.mu.RLock()
+		defer m.mu.RUnlock()
+	} else {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+	}
+	if m.closed {
+		return blockio.ErrClosed
+	}
+	switch op {
+	case blockio.Sync:
+		m.synced++
+	case blockio.Discard:
+		m.zero(off, n)
+	case blockio.Read:
+		for _, v := range vecs {
+			m.get(v, off)
+			off += int64(len(v))
+		}
+	case blockio.Write:
+		for _, v := range vecs {
+			m.put(v, off)
+			off += int64(len(v))
+		}
+	}
+	return nil
+}
+
+func (m *Mem) get(p []byte, off int64) {
+	for len(p) > 0 {
+		at := off % chunk
+		n := min(len(p), chunk-int(at))
+		if c := m.chunks[off/chunk]; c != nil {
+			copy(p[:n], c[at:])
+		} else {
+			clear(p[:n])
+		}
+		p, off = p[n:], off+int64(n)
+	}
+}
+
+func (m *Mem) put(p []byte, off int64) {
+	for len(p) > 0 {
+		at := off % chunk
+		n := min(len(p), chunk-int(at))
+		c := m.chunks[off/chunk]
+		if c == nil {
+			c = new([chunk]byte)
+			m.chunks[off/chunk] = c
+		}
+		copy(c[at:], p[:n])
+		p, off = p[n:], off+int64(n)
+	}
+}
+
+func (m *Mem) zero(off, n int64) {
+	// A huge range over a sparse device is walked by what is there.
+	first, last := off/chunk, (off+n-1)/chunk
+	if last-first > int64(len(m.chunks)) {
+		for i := range m.chunks {
+			if i > first && i < last {
+				delete(m.chunks, i)
+			}
+		}
+		m.zeroChunk(first, off, n)
+		m.zeroChunk(last, off, n)
+		return
+	}
+	for i := first; i <= last; i++ {
+		m.zeroChunk(i, off, n)
+	}
+}
+
+// zeroChunk zeroes what lies of n bytes at off in chunk i.
+func (m *Mem) zeroChunk(i, off, n int64) {
+	c := m.chunks[i]
+	if c == nil {
+		return
+	}
+	from, to := max(0, off-i*chunk), min(chunk, off+n-i*chunk)
+	if from == 0 && to == chunk {
+		delete(m.chunks, i)
+		return
+	}
+	clear(c[from:to])
+}
+
+// ReadvAt implements blockio.Device.
+func (m *Mem) ReadvAt(iov [][]byte, off int64) (int, error) {
+	return submitOne(m, blockio.Bio{Op: blockio.Read, Off: off, Vecs: iov})
+}
+
+// WritevAt implements blockio.Device.
+func (m *Mem) WritevAt(iov [][]byte, off int64) (int, error) {
+	return submitOne(m, blockio.Bio{Op: blockio.Write, Off: off, Vecs: iov})
+}
+
+// Sync implements blockio.Device.
+func (m *Mem) Sync() error {
+	_, err := submitOne(m, blockio.Bio{Op: blockio.Sync})
+	return err
+}
+
+// Discard implements blockio.Device: the range reads as zeros afterwards.
+func (m *Mem) Discard(off, n int64) error {
+	_, err := submitOne(m, blockio.Bio{Op: blockio.Discard, Off: off, Len: n})
+	return err
+}
+
+func submitOne(dev blockio.Device, b blockio.Bio) (int, error) {
+	dev.Submit(&b)
+	return int(b.N), b.Err
+}
+
+// Advise implements blockio.Device by keeping a list.
+func (m *Mem) Advise(off, n int64, a blockio.Advice) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.advice = append(m.advice, Advised{off, n, a})
+}
+
+// Advice is all advice given since the last call.
+func (m *Mem) Advice() []Advised {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := m.advice
+	m.advice = nil
+	return list
+}
+
+// Bytes is a copy of the n bytes at off.
+func (m *Mem) Bytes(off, n int64) []byte {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	p := make([]byte, n)
+	m.get(p, off)
+	return p
+}
+
+// InUse is how much memory the content takes, in bytes.
+func (m *Mem) InUse() int64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return int64(len(m.chunks)) * chunk
+}
+
+// Clone is an independent device with the same content.
+func (m *Mem) Clone() *Mem {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	c := NewMem(m.size)
+	for i, data := range m.chunks {
+		kept := *data
+		c.chunks[i] = &kept
+	}
+	return c
+}
+
+// Close makes every later request fail.
+func (m *Mem) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return blockio.ErrClosed
+	}
+	m.closed = true
+	return nil
+}

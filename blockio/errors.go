@@ -1,0 +1,45 @@
+package blockio
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors of opening an image.
+var (
+	// ErrBusy: another process or the kernel uses the image in a way that does
+	// not go together with the use asked for. The message says who.
+	ErrBusy = errors.New("in use")
+	// ErrNotImage: the path is neither a regular file nor a block device.
+	ErrNotImage = errors.New("not an image file or block device")
+	// ErrNoPartition: there is no partition table, or no such partition in it.
+	ErrNoPartition = errors.New("no such partition")
+	// ErrUnsupported: this operating system has no device implementation.
+	ErrUnsupported = errors.New("not supported on this operating system")
+)
+
+// ErrShrunk: the image file has become shorter than it was when it was opened.
+var ErrShrunk = errors.New("image is shorter than when it was opened")
+
+// ErrClosed: the device was used after Close.
+var ErrClosed = errors.New("device is closed")
+
+// Error is a failed access: what, where, and the host's reason.
+type Error struct {
+	Op   Op
+	Path string // of the image
+	Off  int64  // bytes from the start of the image or device
+	Len  int64  // bytes asked for
+	Err  error  // a syscall.Errno, or a sentinel of this package
+}
+
+// Error says it in one line.
+func (e *Error) Error() string {
+	if e.Op == Sync {
+		return fmt.Sprintf("sync of %s: %v", e.Path, e.Err)
+	}
+	return fmt.Sprintf("%s of %d bytes at offset %d of %s: %v", e.Op, e.Len, e.Off, e.Path, e.Err)
+}
+
+// Unwrap gives the reason.
+func (e *Error) Unwrap() error { return e.Err }
