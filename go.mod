@@ -1,11 +1,20 @@
 module github.com/ext2fuse/ext2fuse
 
-go 1.25.0
+go 1.26.0
 
 require (
 	github.com/diskfs/go-diskfs v1.9.4
 	github.com/moby/sys/mountinfo v0.7.2
-	golang.org/x/sys v0.46.0
+	golang.org/x/sys v0.49.0
 )
 
-require github.com/google/uuid v1.6.0 // indirect
+require (
+	github.com/agext/levenshtein v1.2.3 // indirect
+	github.com/dsoprea/go-ext4 v0.0.0-20190528173430-c13b09fc0ff8 // indirect
+	github.com/dsoprea/go-logging v0.0.0-20200710184922-b02d349568dd // indirect
+	github.com/go-errors/errors v1.0.2 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/hanwen/go-fuse/v2 v2.12.1 // indirect
+	github.com/spf13/pflag v1.1.0 // indirect
+	golang.org/x/net v0.62.0 // indirect
+)

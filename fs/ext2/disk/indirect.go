@@ -1,0 +1,32 @@
+package disk
+
+// An indirect block is a table of block numbers; 0 is a hole.
+
+// Ptr is pointer i of an indirect block.
+func Ptr(b []byte, i int) uint32 { return le.Uint32(b[4*i:]) }
+
+// SetPtr sets pointer i of an indirect block.
+func SetPtr(b []byte, i int, p uint32) { le.PutUint32(b[4*i:], p) }
+
+// PtrRun counts the pointers, from i on and at most limit, that make one run: blocks
+// that follow each other on the device, or, when pointer i is 0, holes.
+func PtrRun(b []byte, i, limit int) int {
+	limit = min(limit, len(b)/4-i)
+	if limit <= 0 {
+		return 0
+	}
+	first := Ptr(b, i)
+	step := uint32(1)
+	if first == 0 {
+		step = 0
+	}
+	n := 1
+	for n < limit && Ptr(b, i+n) == first+uint32(n)*step {
+		// A run does not wrap around to block 0, the hole.
+		if step == 1 && first+uint32(n) == 0 {
+			break
+		}
+		n++
+	}
+	return n
+}
