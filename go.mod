@@ -1,11 +1,11 @@
 module github.com/ext2fuse/ext2fuse
 
-go 1.26.0
+go 1.25.0
 
 require (
 	github.com/diskfs/go-diskfs v1.9.4
 	github.com/moby/sys/mountinfo v0.7.2
-	golang.org/x/sys v0.49.0
+	golang.org/x/sys v0.46.0
 )
 
 require (
@@ -16,5 +16,5 @@ require (
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/hanwen/go-fuse/v2 v2.12.1 // indirect
 	github.com/spf13/pflag v1.1.0 // indirect
-	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/net v0.56.0 // indirect
 )
