@@ -1,7 +1,6 @@
 package ext2
 
 import (
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -77,14 +76,11 @@ func (fs *FS) CacheStats() cache.Stats { return fs.cache.Stats() }
 // Close ends the use of the file system and closes the device. The caller has
 // finished all calls on it and its inodes before.
 func (fs *FS) Close() error {
-	err := error(ErrClosed)
+	err := error(ErrClosed) // the second time
 	fs.closeOnce.Do(func() {
 		fs.closed.Store(true)
 		fs.readAhead.stop()
 		err = fs.dev.Close()
 	})
-	if errors.Is(err, ErrClosed) {
-		return ErrClosed
-	}
 	return err
 }

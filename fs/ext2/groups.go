@@ -19,8 +19,7 @@ type group struct {
 type counts struct {
 	freeBlocks uint64
 	freeInodes uint64
-	base       uint64 // blocks of superblocks and descriptors, without those reserved
-	reserved   uint64 // descriptor blocks reserved for resizing
+	base       uint64 // blocks of superblocks and descriptors, those reserved included
 }
 
 // descChunk bounds the memory, in bytes, and descBatch the bios, of one step of
@@ -56,43 +55,26 @@ func (fs *FS) readGroups() error {
 	return nil
 }
 
-// addGroup appends group g. Reserved descriptor blocks exist where a superblock does,
-// outside of the groups that hold their descriptors the meta_bg way.
+// addGroup appends group g. Descriptor blocks kept for resizing follow the descriptors
+// wherever those follow a superblock.
 func (fs *FS) addGroup(g uint32, d disk.GroupDesc) {
-	base, reserved := fs.sb.GroupOverhead(g), uint32(0)
-	if fs.sb.HasCompat(disk.CompatResizeInode) && fs.sb.HasSuper(g) && !fs.metaBG(g/fs.sb.DescPerBlock()) {
-		reserved = min(uint32(fs.sb.ReservedGDT), uint32(fs.blockSize/4))
+	base, reserved := fs.sb.GroupDescBlocks(g), uint32(0)
+	if fs.sb.HasSuper(g) {
+		base++
+		if fs.sb.HasCompat(disk.CompatResizeInode) && !fs.sb.HasIncompat(disk.IncompatMetaBG) {
+			reserved = min(uint32(fs.sb.ReservedGDT), uint32(fs.blockSize/4))
+		}
 	}
 	fs.groups = append(fs.groups, group{d.BlockBitmap, d.InodeBitmap, d.InodeTable, base + reserved})
 	fs.counts.freeBlocks += uint64(d.FreeBlocks)
 	fs.counts.freeInodes += uint64(d.FreeInodes)
-	fs.counts.base += uint64(base)
-	fs.counts.reserved += uint64(reserved)
+	fs.counts.base += uint64(base + reserved)
 }
 
-// metaBG tells whether descriptor block i lies in the groups it describes.
-func (fs *FS) metaBG(i uint32) bool {
-	return fs.sb.HasIncompat(disk.IncompatMetaBG) && i >= fs.sb.FirstMetaBG
-}
-
-// descBlock is where descriptor block i is read from. With a backup superblock (sb=)
-// that is the copy behind it, for the primary table may be what is damaged; with
-// meta_bg it is then the copy in the second group.
+// descBlock is where descriptor block i is read from: with a backup superblock (sb=),
+// the copy that belongs to it, for the primary table may be what is damaged.
 func (fs *FS) descBlock(i uint32) uint64 {
-	if fs.superGroup == 0 {
-		return fs.sb.DescBlock(i)
-	}
-	if !fs.metaBG(i) {
-		return fs.sb.GroupFirstBlock(fs.superGroup) + 1 + uint64(i)
-	}
-	g := i*fs.sb.DescPerBlock() + 1
-	if g >= fs.sb.GroupCount() {
-		return fs.sb.DescBlock(i)
-	}
-	if fs.sb.HasSuper(g) {
-		return fs.sb.GroupFirstBlock(g) + 1
-	}
-	return fs.sb.GroupFirstBlock(g)
+	return fs.sb.DescBlockFrom(fs.sb.GroupFirstBlock(fs.superGroup), i)
 }
 
 // readDescBlocks reads up to max descriptor blocks, from the i-th on, into buf, one

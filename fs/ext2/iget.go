@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
@@ -20,32 +21,26 @@ func (in *Inode) load() error {
 	buf.RUnlock()
 	block := buf.Block()
 	buf.Release()
-	if in.raw.Stale() {
+	err = in.raw.CheckInode(in.ino, in.fs.sb)
+	if err == nil {
+		err = in.checkXattrBlock()
+	}
+	if errors.Is(err, disk.ErrStaleInode) {
 		return ErrStale
 	}
-	return in.fs.damage(in.checkLoaded(), in.ino, block)
+	return in.fs.damage(err, in.ino, block)
 }
 
-func (in *Inode) checkLoaded() error {
-	fs := in.fs
-	if err := in.raw.CheckInode(in.ino, fs.sb); err != nil {
-		return err
+// checkXattrBlock tells whether i_file_acl points where data can be.
+func (in *Inode) checkXattrBlock() error {
+	acl := in.raw.FileACL
+	if acl == 0 {
+		return nil
 	}
-	if acl := in.raw.FileACL; acl != 0 {
-		if _, why := fs.dataBlocks(uint64(acl), 1); why != "" {
-			return badInode("i_file_acl is %d, %s", acl, why)
-		}
-	}
-	// Without these features the flags mean nothing good: what i_block holds then is
-	// no block map, and taking it for one would give somebody else's data.
-	if in.raw.Flags&(disk.InodeExtents|disk.InodeInlineData) != 0 {
-		return badInode("i_flags is 0x%x: extents or inline data on a file system without that feature", in.raw.Flags)
+	if _, why := in.fs.dataBlocks(uint64(acl), 1); why != "" {
+		return &disk.CorruptError{What: "inode", Inode: in.ino, Offset: -1, Detail: fmt.Sprintf("i_file_acl is block %d, %s", acl, why)}
 	}
 	return nil
-}
-
-func badInode(format string, args ...any) error {
-	return &disk.CorruptError{What: "inode", Offset: -1, Detail: fmt.Sprintf(format, args...)}
 }
 
 // inodeBlock is the inode table block of an inode and the inode's offset in it. The

@@ -121,7 +121,7 @@ func (in *Inode) attrLocked() Attr {
 	raw := &in.raw
 	a := Attr{
 		Ino: in.ino, Mode: uint32(raw.Mode), Nlink: uint32(raw.Links), UID: raw.UID, GID: raw.GID,
-		Size: int64(raw.Size), Blocks: uint64(raw.Sectors), BlockSize: uint32(in.fs.blockSize),
+		Size: int64(raw.Size), Blocks: raw.Sectors512(in.fs.sb), BlockSize: uint32(in.fs.blockSize),
 		Atime: raw.Atime, Mtime: raw.Mtime, Ctime: raw.Ctime, Btime: raw.Btime, HasBtime: raw.HasBtime,
 		Flags: raw.Flags, Generation: raw.Generation,
 	}

@@ -65,8 +65,11 @@ func (fs *FS) readSuperblock() error {
 	if err != nil {
 		return err
 	}
-	fs.warnings, err = sb.Check(fs.dev.Size(), !fs.opts.ReadOnly)
 	fs.sb = sb
+	fs.warnings, err = sb.Check(fs.dev.Size(), !fs.opts.ReadOnly)
+	if err == nil && !fs.opts.ReadOnly {
+		err = errReadWrite
+	}
 	return err
 }
 

@@ -47,5 +47,5 @@ func (fs *FS) overhead() uint64 {
 		return o
 	}
 	perGroup := 2 + uint64(sb.InodeTableBlocks())
-	return uint64(sb.FirstDataBlock) + fs.counts.base + fs.counts.reserved + uint64(len(fs.groups))*perGroup
+	return uint64(sb.FirstDataBlock) + fs.counts.base + uint64(len(fs.groups))*perGroup
 }
