@@ -15,6 +15,7 @@ type Buffer struct {
 
 	contents sync.RWMutex
 	data     []byte // set by the loader before anybody else sees the buffer
+	ckpt     dirtyState
 
 	passed   atomic.Uint32 // purposes whose check passed, one bit each
 	checking sync.Mutex

@@ -22,10 +22,12 @@ type Cache struct {
 	blocks    int // bound, in blocks
 	shards    []shard
 	shift     uint // of the hash, to leave a shard's index
+	dirty     dirtyList
 }
 
 // shard is the part of the cache for the blocks whose hash picks it.
 type shard struct {
+	cache  *Cache
 	mu     sync.Mutex
 	table  map[uint64]*Buffer // by block; up to date or loading
 	idle   Buffer             // head of the ring of unpinned buffers: next is the latest
@@ -55,6 +57,7 @@ func New(dev blockio.Device, blockSize int, maxBytes int64) *Cache {
 	}
 	for i := range c.shards {
 		s := &c.shards[i]
+		s.cache = c
 		s.table = make(map[uint64]*Buffer)
 		s.idle.next, s.idle.prev = &s.idle, &s.idle
 		s.limit = blocks / n

@@ -1,0 +1,325 @@
+package cache
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ext2fuse/ext2fuse/blockio"
+)
+
+// Writer carries snapshots to the disk. One Write runs at a time.
+type Writer interface {
+	// MaxBlocks bounds the blocks of one snapshot; 0 is no bound.
+	MaxBlocks() int
+	// Write carries out a snapshot and returns when it is written, or durable if
+	// s.Durable. It, or something that it leaves running, calls s.Settle once every
+	// block is in its place on the device.
+	Write(s *Snapshot) error
+	// Close returns when everything that was written is in its place and durable.
+	Close() error
+}
+
+// DirtyBlock is a block of a snapshot. Data must not be changed.
+type DirtyBlock struct {
+	Block uint64
+	Data  []byte
+	For   blockio.Purpose
+	Fresh bool // allocated in this epoch: nothing on the disk points to it yet
+	buf   *Buffer
+}
+
+// Snapshot is what an epoch changed: a whole number of operations.
+type Snapshot struct {
+	Epoch     uint64
+	Blocks    []DirtyBlock // in no order
+	Revoked   []uint64     // metadata blocks freed in this epoch (Cache.Forget)
+	AnyData   bool         // file data was written to the device since the last durable snapshot
+	FreshData bool         // some of it into blocks that this epoch allocated
+	Durable   bool         // somebody waits for it to be durable
+}
+
+// Settle gives the buffers of the snapshot back to the cache. The blocks are in
+// their place on the device by then.
+func (s *Snapshot) Settle() {
+	for i := range s.Blocks {
+		if b := s.Blocks[i].buf; b != nil {
+			b.thaw(s)
+			s.Blocks[i].buf = nil
+		}
+	}
+}
+
+// CheckpointOptions set a Checkpoint up. The functions may be nil.
+type CheckpointOptions struct {
+	MaxDirty   int           // blocks that one epoch may dirty, besides Writer.MaxBlocks
+	Background time.Duration // from the first change of an epoch to its snapshot; 0 is never
+	Flush      time.Duration // from a change to its durability, with nobody asking; 0 is never
+	// BeforeSnapshot runs under the exclusive checkpoint lock. It may change buffers.
+	BeforeSnapshot func()
+	// AfterDurable says that all epochs up to this one are durable.
+	AfterDurable func(epoch uint64)
+	// Failed is called once, with the error that ended all writing.
+	Failed func(error)
+	// After is time.AfterFunc, for tests.
+	After func(time.Duration, func())
+}
+
+// Checkpoint cuts time into epochs and carries each to the disk as a whole.
+//
+// Operations run between Begin and End and hold the checkpoint lock shared. A
+// snapshot takes it exclusively, for as long as it takes to move the dirty list
+// aside; then it is written while the operations of the next epoch run.
+type Checkpoint struct {
+	c *Cache
+	w Writer
+	o CheckpointOptions
+
+	gate      sync.RWMutex
+	epoch     atomic.Uint64 // changes only with gate held exclusively
+	anyData   atomic.Bool
+	freshData atomic.Bool
+
+	wake chan struct{} // capacity 1: the writer goroutine has something to do
+	done chan struct{} // closed when it has ended
+
+	mu       sync.Mutex
+	changed  *sync.Cond // any of the fields below
+	promised int        // credits of operations that have begun and not ended
+	waiting  int        // operations that wait in Begin
+	armed    bool       // the background timer runs
+	armedDur bool       // the flush timer runs
+	written  uint64     // epochs up to this one are written
+	durable  uint64     // epochs up to this one are durable
+	wantOut  uint64     // epochs up to this one shall be written
+	wantDur  uint64     // epochs up to this one shall be durable
+	closing  bool
+	err      error // sticky
+}
+
+// ErrClosed is what operations get after Close.
+var ErrClosed = errors.New("checkpoint is closed")
+
+// NewCheckpoint starts the epochs of c.
+func NewCheckpoint(c *Cache, w Writer, o CheckpointOptions) *Checkpoint {
+	if o.After == nil {
+		o.After = func(d time.Duration, f func()) { time.AfterFunc(d, f) }
+	}
+	if m := w.MaxBlocks(); m > 0 && (o.MaxDirty == 0 || m < o.MaxDirty) {
+		o.MaxDirty = m
+	}
+	k := &Checkpoint{c: c, w: w, o: o, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	k.changed = sync.NewCond(&k.mu)
+	k.epoch.Store(1)
+	go k.run()
+	return k
+}
+
+// Epoch is the number of the running epoch, from 1 on. It does not change while an
+// operation runs.
+func (k *Checkpoint) Epoch() uint64 { return k.epoch.Load() }
+
+// Begin starts an operation that dirties at most credits blocks. It waits while the
+// running epoch has no room for them. After a failed write, and after Close, it
+// returns the error and the operation must not run.
+func (k *Checkpoint) Begin(credits int) error {
+	k.mu.Lock()
+	for k.err == nil && k.full(credits) {
+		k.wantOut = max(k.wantOut, k.epoch.Load())
+		k.kick()
+		k.waiting++
+		k.changed.Wait()
+		k.waiting--
+	}
+	if k.err != nil {
+		defer k.mu.Unlock()
+		return k.err
+	}
+	k.promised += credits
+	k.mu.Unlock()
+	k.gate.RLock()
+	return nil
+}
+
+// full tells that credits more blocks may not fit. One operation alone always may
+// run: its credits are below every bound.
+func (k *Checkpoint) full(credits int) bool {
+	if k.o.MaxDirty == 0 {
+		return false
+	}
+	n := k.c.dirtyBlocks() + k.promised
+	return n > 0 && n+credits > k.o.MaxDirty
+}
+
+// End ends the operation that Begin started with the same credits.
+func (k *Checkpoint) End(credits int) {
+	k.gate.RUnlock()
+	k.mu.Lock()
+	k.promised -= credits
+	if k.waiting > 0 {
+		k.changed.Broadcast()
+	}
+	k.arm()
+	k.mu.Unlock()
+}
+
+// arm sets the timers off when there is something to write. k.mu is held.
+func (k *Checkpoint) arm() {
+	if k.closing || k.err != nil || !k.dirty() {
+		return
+	}
+	epoch := k.epoch.Load()
+	if !k.armed && k.o.Background > 0 {
+		k.armed = true
+		k.o.After(k.o.Background, func() {
+			k.mu.Lock()
+			k.armed = false
+			k.wantOut = max(k.wantOut, epoch)
+			k.kick()
+			k.mu.Unlock()
+		})
+	}
+	if !k.armedDur && k.o.Flush > 0 {
+		k.armedDur = true
+		k.o.After(k.o.Flush, func() {
+			k.mu.Lock()
+			k.armedDur = false
+			k.wantDur = max(k.wantDur, k.lastChanged())
+			k.kick()
+			k.mu.Unlock()
+		})
+	}
+}
+
+// dirty tells that the running epoch has something to write.
+func (k *Checkpoint) dirty() bool { return k.c.dirtyBlocks() > 0 || k.anyData.Load() }
+
+// lastChanged is the newest epoch with something in it.
+func (k *Checkpoint) lastChanged() uint64 {
+	e := k.epoch.Load()
+	if !k.dirty() {
+		e--
+	}
+	return e
+}
+
+// MarkData says that the running operation wrote file data to the device; fresh, that
+// it went into blocks allocated in this epoch.
+func (k *Checkpoint) MarkData(fresh bool) {
+	if !k.anyData.Load() {
+		k.anyData.Store(true)
+	}
+	if fresh && !k.freshData.Load() {
+		k.freshData.Store(true)
+	}
+}
+
+// Commit returns when everything that operations changed before the call is durable.
+// All who wait for the same epoch share one write. It must not be called inside an
+// operation.
+func (k *Checkpoint) Commit() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	target := k.lastChanged()
+	for k.err == nil && k.durable < target {
+		if k.wantDur < target {
+			k.wantDur = target
+			k.kick()
+		}
+		k.changed.Wait()
+	}
+	return k.err
+}
+
+// Close writes what is dirty, makes it durable and closes the writer. Operations have
+// ended; those that begin later fail with ErrClosed.
+func (k *Checkpoint) Close() error {
+	err := k.Commit()
+	k.mu.Lock()
+	k.closing = true
+	if k.err == nil {
+		k.err = ErrClosed
+	}
+	k.changed.Broadcast()
+	k.kick()
+	k.mu.Unlock()
+	<-k.done
+	return errors.Join(err, k.w.Close())
+}
+
+func (k *Checkpoint) kick() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run is the writer goroutine.
+func (k *Checkpoint) run() {
+	defer close(k.done)
+	for range k.wake {
+		for {
+			k.mu.Lock()
+			if k.closing || k.err != nil {
+				k.mu.Unlock()
+				return
+			}
+			due := k.wantOut > k.written || k.wantDur > k.durable
+			k.mu.Unlock()
+			if !due {
+				break
+			}
+			k.writeOne()
+		}
+	}
+}
+
+// writeOne takes a snapshot of the running epoch and carries it out.
+func (k *Checkpoint) writeOne() {
+	s := k.snapshot()
+	err := k.w.Write(s)
+	k.mu.Lock()
+	if err != nil {
+		k.err = err
+	} else {
+		k.written = s.Epoch
+		if s.Durable {
+			k.durable = s.Epoch
+		}
+	}
+	k.mu.Unlock()
+	switch {
+	case err != nil && k.o.Failed != nil:
+		k.o.Failed(err)
+	case err == nil && s.Durable && k.o.AfterDurable != nil:
+		k.o.AfterDurable(s.Epoch)
+	}
+	k.mu.Lock()
+	k.changed.Broadcast()
+	k.mu.Unlock()
+}
+
+// snapshot closes the running epoch.
+func (k *Checkpoint) snapshot() *Snapshot {
+	k.gate.Lock()
+	defer k.gate.Unlock()
+	if k.o.BeforeSnapshot != nil && k.c.dirtyBlocks() > 0 {
+		k.o.BeforeSnapshot()
+	}
+	epoch := k.epoch.Load()
+	s := k.c.snapshot(epoch)
+	k.mu.Lock()
+	s.Durable = k.wantDur > k.durable
+	k.mu.Unlock()
+	s.AnyData = k.anyData.Load()
+	s.FreshData = k.freshData.Swap(false)
+	if s.Durable {
+		k.anyData.Store(false)
+	}
+	k.epoch.Store(epoch + 1)
+	k.mu.Lock()
+	k.changed.Broadcast() // the new epoch has room
+	k.mu.Unlock()
+	return s
+}

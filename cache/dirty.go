@@ -1,0 +1,139 @@
+package cache
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ext2fuse/ext2fuse/blockio"
+)
+
+// dirtyList is what the running epoch changed.
+type dirtyList struct {
+	mu      sync.Mutex // a leaf, below the contents lock
+	buffers []*Buffer  // pinned; those that are not dirty any more were forgotten
+	revoked []uint64
+
+	n atomic.Int64 // dirty buffers
+}
+
+// dirtyState is a buffer's part in the checkpoint, guarded by its contents lock held
+// exclusively.
+type dirtyState struct {
+	dirty  bool      // changed in the running epoch
+	fresh  bool      // made by Fresh in the running epoch: nothing on disk points to it yet
+	frozen *Snapshot // holds the slice; who wants to change it takes a copy first
+}
+
+// Modify returns the content to change it, and makes the buffer part of the running
+// epoch. The caller holds the contents lock exclusively and is inside an operation
+// (Checkpoint.Begin). Slices that Data returned before may be another memory.
+func (b *Buffer) Modify() []byte {
+	if b.ckpt.frozen != nil {
+		b.data = slices.Clone(b.data)
+		b.ckpt.frozen = nil
+	}
+	if !b.ckpt.dirty {
+		b.ckpt.dirty = true
+		b.shard.mu.Lock()
+		b.shard.pin(b)
+		b.shard.mu.Unlock()
+		d := &b.shard.cache.dirty
+		d.mu.Lock()
+		d.buffers = append(d.buffers, b)
+		d.mu.Unlock()
+		d.n.Add(1)
+	}
+	return b.data
+}
+
+// Fresh makes a buffer of zeros for a block that was just allocated, pinned and part
+// of the running epoch; the device is not read. Whatever the cache held of the block
+// is dropped. The caller is inside an operation.
+func (c *Cache) Fresh(block uint64, what blockio.Purpose) (*Buffer, error) {
+	if err := c.offsetErr(block); err != nil {
+		return nil, err
+	}
+	s := c.shardOf(block)
+	s.mu.Lock()
+	if b := s.table[block]; b != nil {
+		s.forget(b)
+	}
+	b := s.insert(block, what)
+	b.load = nil
+	b.contents.Lock() // nobody else knows the buffer: no waiting
+	s.mu.Unlock()
+	defer b.contents.Unlock()
+	if b.data == nil {
+		b.data = make([]byte, c.blockSize)
+	} else {
+		clear(b.data)
+	}
+	b.passed.Store(1 << (what & 31))
+	b.Modify()
+	b.ckpt.fresh = true
+	return b, nil
+}
+
+// Forget says that a metadata block was freed in the running epoch: what was changed
+// of it need not be written any more, and the snapshot lists it as revoked. The caller
+// is inside an operation and does not hold the buffer's contents lock.
+func (c *Cache) Forget(block uint64) {
+	s := c.shardOf(block)
+	s.mu.Lock()
+	b := s.table[block]
+	if b != nil {
+		s.pin(b)
+		s.forget(b)
+	}
+	s.mu.Unlock()
+	if b != nil {
+		b.contents.Lock()
+		if b.ckpt.dirty {
+			b.ckpt.dirty = false // snapshot passes over it and drops the pin
+			c.dirty.n.Add(-1)
+		}
+		b.contents.Unlock()
+		b.Release()
+	}
+	c.dirty.mu.Lock()
+	c.dirty.revoked = append(c.dirty.revoked, block)
+	c.dirty.mu.Unlock()
+}
+
+// dirtyBlocks is how many buffers the running epoch changed so far.
+func (c *Cache) dirtyBlocks() int { return int(c.dirty.n.Load()) }
+
+// snapshot takes the dirty list away and freezes its buffers. No operation runs.
+func (c *Cache) snapshot(epoch uint64) *Snapshot {
+	d := &c.dirty
+	d.mu.Lock()
+	buffers := d.buffers
+	s := &Snapshot{Epoch: epoch, Revoked: d.revoked}
+	d.buffers, d.revoked = nil, nil
+	d.mu.Unlock()
+	d.n.Store(0)
+	s.Blocks = make([]DirtyBlock, 0, len(buffers))
+	for _, b := range buffers {
+		b.contents.Lock()
+		if b.ckpt.dirty {
+			s.Blocks = append(s.Blocks, DirtyBlock{b.block, b.data, b.Purpose(), b.ckpt.fresh, b})
+			b.ckpt = dirtyState{frozen: s}
+			b.contents.Unlock()
+			continue
+		}
+		b.contents.Unlock()
+		b.Release()
+	}
+	return s
+}
+
+// thaw gives a buffer back that s holds.
+func (b *Buffer) thaw(s *Snapshot) {
+	b.contents.Lock()
+	if b.ckpt.frozen == s {
+		b.ckpt.frozen = nil
+	}
+	b.contents.Unlock()
+	b.Release()
+}
