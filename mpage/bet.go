@@ -69,6 +69,7 @@ func (r *request) betPages(next int, b uint64) int {
 func (r *request) bet(next, pages int, b, dev uint64) (int, uint64) {
 	bs := r.e.blockSize
 	shift := int64(dev)*bs - int64(b)*bs
+	r.betErr = nil
 	for i := next; i < next+pages; i++ {
 		f := &r.folios[i]
 		w := r.window(f)

@@ -30,6 +30,8 @@ type request struct {
 	mapping Run
 	at      uint64
 	crossed bool
+	runs    [pageRuns]asked // what the mapper said about the page in hand
+	nruns   int
 	refused error // what the mapper said of block denied; the fallback takes it over
 	denied  uint64
 
@@ -38,9 +40,19 @@ type request struct {
 	count Stats
 }
 
+// pageRuns is how many runs a page can have: one for each of its blocks, and a page of
+// more than one block has 4 KiB.
+const pageRuns = minPage / 1024
+
+// asked is a run and the file block it begins at.
+type asked struct {
+	at  uint64
+	run Run
+}
+
 func newRequest(e *Engine) *request {
 	r := &request{e: e}
-	r.transfers.dev = e.dev
+	r.plug = blockio.NewPlug(e.dev)
 	return r
 }
 
@@ -48,6 +60,7 @@ func newRequest(e *Engine) *request {
 func (r *request) reset() {
 	clear(r.own)
 	r.mapper, r.folios, r.mapping, r.refused = nil, nil, Run{}, nil
+	r.runs = [pageRuns]asked{}
 	r.prefix, r.plain, r.cold = false, false, false
 	r.count = Stats{}
 }
@@ -64,7 +77,10 @@ func (r *request) window(f *Folio) window {
 	lo := int64(f.Index)*r.e.pageSize + int64(f.Off)
 	hi := min(lo+int64(len(f.Data)), r.size)
 	w := window{lo: lo, first: uint64(lo / bs)}
-	w.end = max(w.first, uint64((hi+bs-1)/bs))
+	w.end = w.first
+	if hi > lo {
+		w.end = uint64((hi-1)/bs) + 1
+	}
 	return w
 }
 
@@ -116,6 +132,7 @@ func (r *request) step(i int) (next int) {
 	if !whole {
 		r.fallback(i, w)
 	}
+	r.nruns = 0
 	next, b := i+1, w.end
 	for r.atBoundary(b) {
 		next, b = r.boundary(next, b)
@@ -133,10 +150,12 @@ func (r *request) page(i int, w window) (whole, hole bool) {
 	f := &r.folios[i]
 	var start, n uint64 // the piece: device block, blocks
 	b := w.first
+	r.nruns = 0
 	for b < w.end {
 		if b > w.first && r.atBoundary(b) || r.lookup(b) != nil {
 			return false, false
 		}
+		r.remember()
 		left := min(r.left(b), w.end-b)
 		switch {
 		case r.mapping.Flags&Uptodate != 0:
@@ -174,12 +193,18 @@ func (r *request) lookup(b uint64) error {
 	if b-r.at < r.mapping.Count { // b < r.at wraps around to a number that is too large
 		return nil
 	}
+	for _, k := range r.runs[:r.nruns] {
+		if b-k.at < k.run.Count {
+			r.mapping, r.at, r.crossed = k.run, k.at, false
+			return nil
+		}
+	}
 	if err := r.refused; err != nil && r.denied == b {
 		r.refused = nil
 		return err
 	}
-	if r.mapping.Flags&Boundary != 0 && !r.crossed {
-		r.flush()
+	if r.mapping.Flags&Boundary != 0 && !r.crossed && b > r.at {
+		r.flush() // a boundary behind pages that nobody wants
 	}
 	r.count.Mappings++
 	run, err := r.mapper.GetBlock(b, r.last-b, false)
@@ -192,6 +217,14 @@ func (r *request) lookup(b uint64) error {
 	r.mapping, r.at, r.crossed = run, b, false
 	r.refused, r.denied = err, b
 	return err
+}
+
+// remember keeps the mapping in use for the fallback, should the page need one.
+func (r *request) remember() {
+	if r.nruns < len(r.runs) {
+		r.runs[r.nruns] = asked{r.at, r.mapping}
+		r.nruns++
+	}
 }
 
 // sane checks what the walk relies on.

@@ -4,19 +4,14 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio"
 )
 
-const (
-	// maxVecs is as many vectors as one preadv takes (IOV_MAX): a bio with more would
-	// not be one request.
-	maxVecs = 1024
-	// maxPlugged is how many bios are collected before they are sent.
-	maxPlugged = 1024
-)
+// maxPlugged is how many bios are collected before they are sent.
+const maxPlugged = 1024
 
 // transfers collects the bios of a request. What is added goes to the open bio if it
 // follows its last byte on the device, else to a new one; closed bios wait on the
 // plug; flush carries out everything and settles the pages.
 type transfers struct {
-	dev  blockio.Device
+	plug *blockio.Plug
 	bios []*bio // reused; the first used of them hold something
 	used int
 	open *bio
@@ -104,10 +99,12 @@ func (r *request) append(data []byte, off int64) {
 	r.end = b.next
 }
 
-// takes tells whether the bio has room for data.
+// takes tells whether the bio has room for data. Its bounds are those of the plug, which
+// would not join what they part.
 func (b *bio) takes(data []byte) bool {
 	n := len(b.Vecs)
-	return n < maxVecs || follows(b.Vecs[n-1], data)
+	return b.next-b.Off+int64(len(data)) <= blockio.MergeBytes &&
+		(n < blockio.MergeVecs || follows(b.Vecs[n-1], data))
 }
 
 // follows tells whether data lies right behind v in the same piece of memory.
@@ -157,13 +154,13 @@ func (r *request) close() { r.open = nil }
 // flush reads everything that was added and settles the pages.
 func (r *request) flush() {
 	r.close()
-	r.betErr = nil
 	if r.used == 0 {
 		return
 	}
 	for _, b := range r.bios[:r.used] {
-		r.dev.Submit(&b.Bio)
+		r.plug.Add(&b.Bio)
 	}
+	r.plug.Flush()
 	for _, b := range r.bios[:r.used] {
 		r.complete(b)
 	}
