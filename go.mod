@@ -3,18 +3,18 @@ module github.com/ext2fuse/ext2fuse
 go 1.25.0
 
 require (
+	github.com/agext/levenshtein v1.2.3
 	github.com/diskfs/go-diskfs v1.9.4
+	github.com/dsoprea/go-ext4 v0.0.0-20190528173430-c13b09fc0ff8
+	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/moby/sys/mountinfo v0.7.2
+	github.com/spf13/pflag v1.1.0
 	golang.org/x/sys v0.46.0
 )
 
 require (
-	github.com/agext/levenshtein v1.2.3 // indirect
-	github.com/dsoprea/go-ext4 v0.0.0-20190528173430-c13b09fc0ff8 // indirect
 	github.com/dsoprea/go-logging v0.0.0-20200710184922-b02d349568dd // indirect
 	github.com/go-errors/errors v1.0.2 // indirect
 	github.com/google/uuid v1.6.0 // indirect
-	github.com/hanwen/go-fuse/v2 v2.12.1 // indirect
-	github.com/spf13/pflag v1.1.0 // indirect
 	golang.org/x/net v0.56.0 // indirect
 )

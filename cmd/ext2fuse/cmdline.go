@@ -1,0 +1,157 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2"
+)
+
+// config is what the command line asks for.
+type config struct {
+	image, dir string // the operands, as given
+
+	foreground bool // -f
+	debug      bool // -d: log every FUSE message; implies -f
+	version    bool // -V
+	help       bool // -h
+
+	fs    ext2.Options
+	mount mountWords
+}
+
+// mountWords are the -o words that concern the mount rather than the file system.
+type mountWords struct {
+	readOnly    bool
+	allowOther  bool
+	noOthers    bool   // allow_root: where root mounts, nobody else comes in
+	fsname      string // source in /proc/mounts; empty is the image as given
+	subtype     string // type in /proc/mounts is fuse.<subtype>
+	maxRead     int64  // largest READ in bytes; 0 is the default
+	readAhead   int64  // kernel read-ahead in bytes; -1 is the default
+	flags       uintptr
+	describe    bool // debug: log a line about the file system at mount
+	writeBack   bool
+	setSuid     bool // suid, dev were asked for by name
+	setDev      bool
+	writePolicy writeWords
+}
+
+// writeWords are the -o words that only matter to a writer. They are checked on every
+// mount, so that a line of fstab can switch between ro and rw.
+type writeWords struct {
+	groupID        bool // grpid: new files take their directory's group
+	resUID, resGID int64
+	oldAlloc       bool
+	noReservation  bool
+	discard        bool
+	noBarrier      bool
+	noJournal      bool
+}
+
+// usageError is a mistake on the command line.
+type usageError struct{ msg string }
+
+func (e *usageError) Error() string { return e.msg }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// parseCommandLine reads the arguments behind the program's name.
+func parseCommandLine(args []string) (*config, error) {
+	c := &config{mount: mountWords{
+		subtype:     "ext2fuse",
+		readAhead:   -1,
+		writePolicy: writeWords{resUID: -1, resGID: -1},
+	}}
+	flags, words := newFlagSet(c)
+	if err := flags.Parse(args); err != nil {
+		return nil, flagError(flags, err)
+	}
+	if c.help || c.version {
+		return c, nil
+	}
+	for _, list := range *words {
+		if err := c.applyList(list); err != nil {
+			return nil, err
+		}
+	}
+	switch rest := flags.Args(); len(rest) {
+	case 2:
+		c.image, c.dir = rest[0], rest[1]
+	case 0:
+		return nil, usagef("no image and no mount point given")
+	case 1:
+		return nil, usagef("no mount point given for %s", rest[0])
+	default:
+		return nil, usagef("one operand too many: %q (an image and a mount point are wanted)", rest[2])
+	}
+	c.foreground = c.foreground || c.debug
+	c.fs.ReadOnly = c.mount.readOnly
+	return c, nil
+}
+
+// newFlagSet declares the dashed options; everything else is a word of -o.
+func newFlagSet(c *config) (*pflag.FlagSet, *[]string) {
+	flags := pflag.NewFlagSet("ext2fuse", pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	words := flags.StringArrayP("options", "o", nil, "mount options, separated by commas")
+	flags.BoolVarP(&c.foreground, "foreground", "f", false, "stay in the foreground")
+	flags.BoolVarP(&c.debug, "debug", "d", false, "log every FUSE message; implies -f")
+	flags.BoolVarP(&c.version, "version", "V", false, "print the version")
+	flags.BoolVarP(&c.help, "help", "h", false, "print this help")
+	return flags, words
+}
+
+// flagError words a mistake among the dashed options and names the nearest one known.
+func flagError(flags *pflag.FlagSet, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return usagef("%v", err)
+	}
+	if unknown.GetSpecifiedShortnames() != "" {
+		return usagef("unknown option -%s (known are -o, -f, -d, -V and -h)", unknown.GetSpecifiedName())
+	}
+	var known []string
+	flags.VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	name := unknown.GetSpecifiedName()
+	return usagef("unknown option --%s; the nearest known one is --%s", name, nearest(name, known))
+}
+
+// applyList applies one argument of -o: words separated by commas, where a backslash
+// takes the special meaning from a comma or a backslash.
+func (c *config) applyList(list string) error {
+	for _, w := range splitWords(list) {
+		if w == "" {
+			continue
+		}
+		if err := c.applyWord(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func splitWords(list string) []string {
+	var words []string
+	var word strings.Builder
+	for i := 0; i < len(list); i++ {
+		switch {
+		case list[i] == '\\' && i+1 < len(list):
+			i++
+			word.WriteByte(list[i])
+		case list[i] == ',':
+			words = append(words, word.String())
+			word.Reset()
+		default:
+			word.WriteByte(list[i])
+		}
+	}
+	return append(words, word.String())
+}

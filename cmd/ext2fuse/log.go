@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"log/syslog"
+	"os"
+	"strings"
+	"sync"
+)
+
+// logSink is a slog.Handler that writes one line for a record: to standard error
+// while there is somebody to read it, and to the system's log from detach on.
+type logSink struct {
+	shared *logTarget
+	prefix string
+	attrs  string // of the loggers derived with With, formatted
+}
+
+type logTarget struct {
+	mu     sync.Mutex
+	out    io.Writer
+	system *syslog.Writer // nil until detach, and where there is no system log
+}
+
+func newLogSink(out io.Writer, prefix string) *logSink {
+	return &logSink{shared: &logTarget{out: out}, prefix: prefix}
+}
+
+// detach switches to the system's log. Where there is none, root's daemon writes to
+// the kernel's log, and everybody else's is silent.
+func (h *logSink) detach() {
+	t := h.shared
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.out = io.Discard
+	if w, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_NOTICE, "ext2fuse"); err == nil {
+		t.system = w
+	} else if kmsg, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); err == nil {
+		t.out = kmsg
+	}
+}
+
+func (h *logSink) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+
+func (h *logSink) Handle(_ context.Context, r slog.Record) error {
+	var line strings.Builder
+	if r.Level >= slog.LevelWarn && r.Level < slog.LevelError {
+		line.WriteString("warning: ")
+	}
+	line.WriteString(r.Message)
+	line.WriteString(h.attrs)
+	r.Attrs(func(a slog.Attr) bool {
+		formatAttr(&line, a)
+		return true
+	})
+	text := h.prefix + strings.ReplaceAll(line.String(), "\n", " | ")
+	t := h.shared
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.system == nil {
+		_, err := fmt.Fprintln(t.out, text)
+		return err
+	}
+	text = strings.TrimPrefix(text, "ext2fuse: ") // the system log puts the name there
+	switch {
+	case r.Level >= slog.LevelError:
+		return t.system.Err(text)
+	case r.Level >= slog.LevelWarn:
+		return t.system.Warning(text)
+	}
+	return t.system.Info(text)
+}
+
+func (h *logSink) WithAttrs(attrs []slog.Attr) slog.Handler {
+	var s strings.Builder
+	s.WriteString(h.attrs)
+	for _, a := range attrs {
+		formatAttr(&s, a)
+	}
+	c := *h
+	c.attrs = s.String()
+	return &c
+}
+
+// WithGroup leaves groups out: a line has room for names only.
+func (h *logSink) WithGroup(string) slog.Handler { return h }
+
+func formatAttr(s *strings.Builder, a slog.Attr) {
+	v := a.Value.Resolve().String()
+	if strings.ContainsAny(v, " \t\n\"=") || v == "" {
+		v = fmt.Sprintf("%q", v)
+	}
+	fmt.Fprintf(s, " %s=%s", a.Key, v)
+}
+
+// oneLine words an error of opening an image for people: one line that begins with
+// the image.
+func oneLine(image string, err error) string {
+	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	if !strings.Contains(text, image) {
+		text = image + ": " + text
+	}
+	return text
+}

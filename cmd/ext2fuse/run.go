@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
+)
+
+// run does what the arguments ask and gives the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	c, err := parseCommandLine(args)
+	switch {
+	case err != nil:
+		fmt.Fprintf(stderr, "ext2fuse: %v (see ext2fuse --help)\n", err)
+		return exitUsage
+	case c.help:
+		fmt.Fprint(stdout, helpText)
+		return exitOK
+	case c.version:
+		fmt.Fprint(stdout, versionText())
+		return exitOK
+	}
+	if err := c.check(); err != nil {
+		fmt.Fprintf(stderr, "ext2fuse: %v\n", err)
+		return exitMount
+	}
+	parent, err := parentOfDaemon()
+	if err != nil {
+		fmt.Fprintf(stderr, "ext2fuse: %v\n", err)
+		return exitSystem
+	}
+	if !c.foreground && parent == nil {
+		return background(args, stderr)
+	}
+	return serve(c, parent, stderr)
+}
+
+// check refuses what is known beforehand not to work.
+func (c *config) check() error {
+	switch {
+	case !c.mount.readOnly:
+		return fmt.Errorf("%s: this version mounts read-only and does not do so unasked; add -o ro (read-write comes later)", c.image)
+	case c.mount.noOthers && os.Geteuid() != 0:
+		return errors.New("allow_root: only root can use it; the kernel knows allow_other alone")
+	}
+	_, err := fusefs.CheckMountPoint(c.dir)
+	return err
+}
+
+// serve opens the image, mounts it, tells parent (if there is one) and stays until it
+// is unmounted.
+func serve(c *config, parent *statusPipe, stderr io.Writer) int {
+	logs := newLogSink(stderr, "ext2fuse: "+c.image+": ")
+	logger := slog.New(logs)
+	c.fs.Logger = logger
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+
+	fs, err := ext2.Open(c.image, c.fs)
+	if err != nil {
+		fmt.Fprintf(stderr, "ext2fuse: %v\n", oneLine(c.image, err))
+		return exitMount
+	}
+	if c.mount.describe {
+		describe(logger, fs)
+	}
+	server, err := fusefs.Mount(fs, c.dir, c.mountOptions(logger, stderr))
+	if err != nil {
+		fs.Close()
+		fmt.Fprintf(stderr, "ext2fuse: %v\n", err)
+		return exitMount
+	}
+	interrupted := false
+	if parent != nil {
+		logs.detach()
+		if err := parent.serving(); err != nil {
+			// Nobody waits any more: the parent was interrupted.
+			interrupted = true
+			_ = server.Detach()
+		}
+	}
+	attend(server, signals, logger, parent != nil)
+	if err := fs.Close(); err != nil {
+		logger.Error("closing the image failed", "error", err)
+	}
+	if interrupted {
+		return exitInterrupt
+	}
+	return exitOK
+}
+
+// mountOptions translates the words of the command line. Root gets what a mount of
+// the kernel's driver would be.
+func (c *config) mountOptions(logger *slog.Logger, stderr io.Writer) fusefs.Options {
+	o := fusefs.Options{
+		Source:     c.image,
+		Subtype:    c.mount.subtype,
+		AllowOther: c.mount.allowOther || os.Geteuid() == 0 && !c.mount.noOthers,
+		NoACL:      c.fs.NoACL,
+		Flags:      c.mount.flags,
+		MaxRead:    int(min(c.mount.maxRead, 1<<30)),
+		ReadAhead:  c.mount.readAhead,
+		Logger:     logger,
+	}
+	if c.mount.fsname != "" {
+		o.Source = c.mount.fsname
+	}
+	if c.debug {
+		o.Messages = log.New(stderr, "", log.Lmicroseconds)
+	}
+	return o
+}
+
+// attend waits for the end of the mount. SIGINT and SIGTERM ask for it: the first is
+// refused while files are in use, the second detaches the mount from the tree and lets
+// its users finish. SIGHUP ends a mount in the foreground only, where it means that
+// the terminal is gone.
+func attend(server *fusefs.Server, signals <-chan os.Signal, logger *slog.Logger, daemon bool) {
+	asked := 0
+	for {
+		select {
+		case <-server.Done():
+			return
+		case s := <-signals:
+			if s == unix.SIGHUP && daemon {
+				continue
+			}
+			asked++
+			if asked > 1 {
+				if err := server.Detach(); err != nil {
+					logger.Error("cannot detach the mount", "error", err)
+				}
+				continue
+			}
+			err := server.Close()
+			switch {
+			case errors.Is(err, unix.EBUSY):
+				logger.Warn("not unmounted: files are in use; still serving (once more detaches the mount)", "signal", s.String())
+			case err != nil:
+				logger.Error("not unmounted", "error", err)
+			}
+		}
+	}
+}
+
+// describe logs what kind of file system was mounted (the word debug).
+func describe(logger *slog.Logger, fs *ext2.FS) {
+	sb, s := fs.Super(), fs.Statfs()
+	logger.Info("mounted", "block_size", s.BlockSize, "groups", sb.GroupCount(),
+		"blocks_per_group", sb.BlocksPerGroup, "inodes_per_group", sb.InodesPerGroup, "inode_size", sb.InodeSize(),
+		"blocks", sb.BlocksCount, "free_blocks", s.FreeBlocks, "inodes", s.Inodes, "free_inodes", s.FreeInodes)
+}

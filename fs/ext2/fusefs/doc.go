@@ -1,0 +1,27 @@
+// Package fusefs serves an ext2 file system to the kernel through FUSE.
+//
+// It speaks the protocol and owns no file-system logic: every request is decoded,
+// handed to package ext2, and answered. Requests run in parallel, each in the
+// goroutine that read it; there is no lock here.
+//
+// # Nodes
+//
+// A FUSE node id is the inode number, and the kernel's look-up count of a node is a
+// count of references on the ext2.Inode. Two numbers differ: FUSE insists that the
+// root is node 1, ext2 has its root at inode 2, so these two change places at the
+// border (see nodeOf and inoOf).
+//
+// # Caching
+//
+// The image is locked, so nothing changes it behind the kernel's back. Names,
+// attributes, missing names and symbolic links are therefore given to the kernel for
+// ever, and the page cache is the kernel's own affair. The first OPEN, OPENDIR, FLUSH
+// and FSYNC are answered with ENOSYS, by which the kernel knows that it need not ask:
+// from then on opening, reading from the cache and closing a file send no message at
+// all. Directory listings stay in the kernel's page cache likewise.
+//
+// # Errors
+//
+// Every status is an errno that ext2.Errno gave. ENOSYS is used only where the kernel
+// shall stop asking: a stray one would switch a whole operation off.
+package fusefs

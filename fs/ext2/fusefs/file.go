@@ -1,0 +1,63 @@
+package fusefs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2"
+)
+
+// Open tells the kernel that opening a file needs no message. A kernel that cannot do
+// without gets an answer that keeps its page cache.
+func (a *Adapter) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if a.noOpen {
+		return fuse.ENOSYS
+	}
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
+	return fuse.OK
+}
+
+// Release has nothing to release.
+func (a *Adapter) Release(<-chan struct{}, *fuse.ReleaseIn) {}
+
+// Flush tells the kernel that closing a file needs no message.
+func (a *Adapter) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
+
+// Fsync tells the kernel that there is nothing to make durable: the call succeeds
+// without a message from then on.
+func (a *Adapter) Fsync(<-chan struct{}, *fuse.FsyncIn) fuse.Status { return fuse.ENOSYS }
+
+// Read fills the reply's own buffer; nothing is copied on the way.
+func (a *Adapter) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	inode, st := a.inode(in.NodeId)
+	if st != fuse.OK {
+		return nil, st
+	}
+	defer inode.Put(1)
+	n, err := inode.Read(buf, int64(in.Offset))
+	if err != nil {
+		return nil, status(err)
+	}
+	return fuse.ReadResultData(buf[:n]), fuse.OK
+}
+
+// Lseek answers SEEK_DATA and SEEK_HOLE; the kernel does the other kinds by itself.
+func (a *Adapter) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	inode, st := a.inode(in.NodeId)
+	if st != fuse.OK {
+		return st
+	}
+	defer inode.Put(1)
+	var at int64
+	var err error
+	switch in.Whence {
+	case unix.SEEK_DATA:
+		at, err = inode.SeekData(int64(in.Offset))
+	case unix.SEEK_HOLE:
+		at, err = inode.SeekHole(int64(in.Offset))
+	default:
+		err = ext2.ErrInvalid
+	}
+	out.Offset = uint64(at)
+	return status(err)
+}

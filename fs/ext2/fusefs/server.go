@@ -1,0 +1,128 @@
+package fusefs
+
+import (
+	"fmt"
+	"log"
+	"log/slog"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2"
+)
+
+// Options steer a mount.
+type Options struct {
+	// Source is the first field in /proc/mounts, Subtype what stands behind "fuse."
+	// in the third.
+	Source, Subtype string
+	// AllowOther lets users other than the mounting one in.
+	AllowOther bool
+	// NoACL: the file system shows no POSIX ACLs, so the kernel need not ask.
+	NoACL bool
+	// Flags are those of mount(2): MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, ….
+	// A plain user's mount has MS_NOSUID and MS_NODEV whatever they say.
+	Flags uintptr
+	// MaxRead bounds a READ request in bytes; 0 is 1 MiB, which is also the most.
+	MaxRead int
+	// ReadAhead is what the kernel reads ahead of a sequential reader, in bytes;
+	// negative is DefaultReadAhead. Only root can set it.
+	ReadAhead int64
+	// Logger gets warnings and the traces of handlers that panicked; nil is
+	// slog.Default().
+	Logger *slog.Logger
+	// Messages, if set, gets two lines for every message: the request, the answer.
+	Messages *log.Logger
+}
+
+const (
+	// maxRequest is the largest READ or WRITE, in bytes: what the kernel can do.
+	maxRequest = 1 << 20
+	// background is how many requests the kernel sends without waiting for their
+	// answers, which is what read-ahead does.
+	background = 64
+)
+
+// Server is a mounted file system.
+type Server struct {
+	fuse   *fuse.Server
+	dir    string // the mount point, absolute and without symbolic links
+	helped bool   // mounted by fusermount3, which is to unmount, too
+	done   chan struct{}
+}
+
+// Mount mounts fs on the directory dir and serves it until it is unmounted. The
+// mount works when Mount returns. A *MountError tells what kept it from succeeding.
+// The caller closes fs after Wait has returned.
+func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.MaxRead <= 0 || o.MaxRead > maxRequest {
+		o.MaxRead = maxRequest
+	}
+	if o.Subtype == "" {
+		o.Subtype = "ext2fuse"
+	}
+	m, err := attach(dir, &o, fs.ReadOnly())
+	if err != nil {
+		return nil, err
+	}
+	a := New(fs, o.Logger)
+	// go-fuse takes a connection that is mounted already in this form.
+	fuseServer, err := fuse.NewServer(a, "/dev/fd/"+strconv.Itoa(m.fd), serverOptions(&o))
+	if err != nil {
+		_ = m.detach(true)
+		return nil, &MountError{Dir: dir, Reason: fmt.Sprintf("the kernel did not accept the connection: %v", err)}
+	}
+	s := &Server{fuse: fuseServer, dir: m.dir, helped: m.helped, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		fuseServer.Serve()
+	}()
+	if err := setReadAhead(m.dir, o.ReadAhead); err != nil {
+		o.Logger.Warn("the kernel's read-ahead stays as it is", "mount", m.dir, "error", err)
+	}
+	return s, nil
+}
+
+// serverOptions are go-fuse's settings. What concerns mount(2) is not among them; see
+// attach.
+func serverOptions(o *Options) *fuse.MountOptions {
+	f := &fuse.MountOptions{
+		Name:          "ext2fuse",
+		MaxWrite:      maxRequest,
+		MaxBackground: background,
+		// The page cache is dropped by notify, never by guesses from times.
+		ExplicitDataCacheControl: true,
+		EnableSymlinkCaching:     true,
+		EnableAcl:                !o.NoACL,
+		// Replies are in memory already; go-fuse would set up a pipe to find out.
+		DisableSplice: true,
+		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPORT_SUPPORT |
+			fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO | fuse.CAP_IOCTL_DIR,
+		PanicHandler: func(p any) fuse.Status {
+			o.Logger.Error("a request failed in a way that is a bug in ext2fuse", "panic", p, "stack", string(debug.Stack()))
+			return fuse.EIO
+		},
+	}
+	if o.Messages != nil {
+		f.Debug, f.Logger = true, o.Messages
+	}
+	return f
+}
+
+// Wait returns when the file system is unmounted and the last request answered.
+func (s *Server) Wait() { <-s.done }
+
+// Done is closed when Wait would return.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Close unmounts the file system. It fails with EBUSY while somebody uses it; the
+// mount then goes on serving.
+func (s *Server) Close() error { return detach(s.dir, s.helped, false) }
+
+// Detach takes the mount out of the tree at once. Those who use it may finish; Wait
+// returns after the last one.
+func (s *Server) Detach() error { return detach(s.dir, s.helped, true) }

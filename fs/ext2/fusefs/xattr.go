@@ -1,0 +1,57 @@
+package fusefs
+
+import (
+	"strings"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// GetXAttr copies the value of an extended attribute into dest and gives its size.
+// An empty dest asks for the size alone.
+func (a *Adapter) GetXAttr(_ <-chan struct{}, header *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
+	in, st := a.inode(header.NodeId)
+	if st != fuse.OK {
+		return 0, st
+	}
+	defer in.Put(1)
+	value, err := in.Getxattr(name)
+	if err != nil {
+		return 0, status(err)
+	}
+	if len(dest) == 0 {
+		return uint32(len(value)), fuse.OK
+	}
+	if len(value) > len(dest) {
+		return 0, fuse.ERANGE
+	}
+	return uint32(copy(dest, value)), fuse.OK
+}
+
+// ListXAttr copies the names of an inode's extended attributes into dest, each with a
+// zero byte behind it. An empty dest asks for the size alone. Names of the trusted
+// namespace are shown to root only, as the kernel's own driver does.
+func (a *Adapter) ListXAttr(_ <-chan struct{}, header *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
+	in, st := a.inode(header.NodeId)
+	if st != fuse.OK {
+		return 0, st
+	}
+	defer in.Put(1)
+	names, err := in.Listxattr()
+	if err != nil {
+		return 0, status(err)
+	}
+	size := 0
+	for _, name := range names {
+		if strings.HasPrefix(name, "trusted.") && header.Uid != 0 {
+			continue
+		}
+		if len(dest) > 0 {
+			if size+len(name)+1 > len(dest) {
+				return 0, fuse.ERANGE
+			}
+			dest[size+copy(dest[size:], name)] = 0
+		}
+		size += len(name) + 1
+	}
+	return uint32(size), fuse.OK
+}
