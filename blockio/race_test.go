@@ -1,0 +1,5 @@
+//go:build race
+
+package blockio_test
+
+const raceEnabled = true
