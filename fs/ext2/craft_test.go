@@ -69,7 +69,7 @@ func (n naiveImage) walk(iblock [15]uint32, ib int64) (tables []uint32, block ui
 // baseImages holds an image per block size, made once.
 var baseImages = map[int][]byte{}
 
-// craft makes an image of 32 MiB with one empty file, /file.
+// craft makes an image of 512 blocks, or 8 MiB if that is more, with one empty file, /file.
 func craft(t testing.TB, blockSize int) *crafted {
 	t.Helper()
 	if baseImages[blockSize] == nil {
@@ -77,7 +77,7 @@ func craft(t testing.TB, blockSize int) *crafted {
 		if err := os.WriteFile(dir+"/file", nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		img := ext2test.Make(t, ext2test.Options{Size: 32 << 20, BlockSize: blockSize, Inodes: 64, Root: dir})
+		img := ext2test.Make(t, ext2test.Options{Size: max(8<<20, 512*int64(blockSize)), BlockSize: blockSize, Inodes: 64, Root: dir})
 		data, err := os.ReadFile(img)
 		if err != nil {
 			t.Fatal(err)
@@ -88,7 +88,7 @@ func craft(t testing.TB, blockSize int) *crafted {
 	c := &crafted{t: t, dev: dev, blockSize: blockSize, naive: naiveImage{dev, int64(blockSize)}}
 	fs := c.open(Options{})
 	last := fs.groups[0]
-	c.next = last.inodeTable + fs.sb.InodeTableBlocks() + uint32(1<<20/blockSize)
+	c.next = last.inodeTable + fs.sb.InodeTableBlocks() + 32
 	c.limit = uint32(min(fs.sb.GroupFirstBlock(0)+uint64(fs.sb.GroupBlocks(0)), uint64(fs.sb.BlocksCount)))
 	return c
 }

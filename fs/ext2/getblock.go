@@ -39,6 +39,14 @@ func (t *treePath) inside(block, n uint64) bool {
 	return false
 }
 
+// Bets implements mpage.Bettor.
+func (m *blockMap) Bets() *mpage.Bets { return &m.bets }
+
+var (
+	_ mpage.Mapper = (*blockMap)(nil)
+	_ mpage.Bettor = (*blockMap)(nil)
+)
+
 // GetBlock maps as mpage.Mapper says. A run of data ends at the end of its table; a
 // hole goes on as far as the tables already looked at tell.
 func (m *blockMap) GetBlock(iblock, max uint64, create bool) (mpage.Run, error) {

@@ -26,7 +26,7 @@ func TestGetBlock(t *testing.T) {
 		t.Run(fmt.Sprintf("%dk", bs/1024), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, uint64(bs)))
 			t.Logf("seed %d", seed)
-			for range 6 {
+			for range 4 {
 				c := craft(t, bs)
 				iblock, asks := c.scatter(rng, 120)
 				c.inode(fileIno, func(in *disk.Inode) { in.Block, in.Size = iblock, 1<<40 })

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/mpage"
 )
 
 // Inode is an inode in memory. There is at most one per inode number, shared by all
@@ -19,7 +20,8 @@ type Inode struct {
 	mu  sync.RWMutex
 	raw disk.Inode
 
-	stream stream
+	stream stream     // the sequential reader, for read-ahead
+	bets   mpage.Bets // the engine's
 
 	// Guarded by the lock of the inode's shard of the inode table.
 	refs       uint64

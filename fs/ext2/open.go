@@ -11,10 +11,21 @@ func Open(path string, o Options) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
+	var trace *blockio.Trace
+	if o.Trace != "" {
+		if trace, err = blockio.TraceTo(dev, o.Trace); err != nil {
+			dev.Close()
+			return nil, err
+		}
+		dev = trace
+	}
 	fs, err := New(dev, o)
 	if err != nil {
 		dev.Close()
 		return nil, err
+	}
+	if trace != nil {
+		trace.SetBlockSize(fs.blockSize)
 	}
 	return fs, nil
 }

@@ -8,8 +8,10 @@ import (
 )
 
 // Read reads file content from off (bytes) on into p and returns how many bytes there
-// were: fewer than len(p) only at the end of the file, where it gives no error. It
-// watches for sequential readers and has the host read ahead for them.
+// were: without an error, fewer than len(p) only at the end of the file. With an
+// error, n says how many bytes before the fault are good. Behind n, and not further
+// than to the end of a page, p may have been written to. Read watches for sequential
+// readers and has the host read ahead for them.
 func (in *Inode) Read(p []byte, off int64) (int, error) {
 	n, cold, err := in.read(p, off)
 	if err == nil && n > 0 {

@@ -26,7 +26,9 @@ type stream struct {
 	busy   bool  // an asking is under way
 }
 
-// next takes note of a request and returns the range to ask for, n = 0 for none.
+// next takes note of a request and returns the range to ask for, length 0 for none. It
+// begins where the reader stands: what was asked for before is no work for the host any
+// more, and its mapping is in memory.
 func (s *stream) next(off, n, size int64, cold bool) (from, length int64) {
 	if !s.mu.TryLock() {
 		return 0, 0
@@ -51,12 +53,11 @@ func (s *stream) next(off, n, size int64, cold bool) (from, length int64) {
 	if s.pos < s.ahead-s.window/2 {
 		return 0, 0
 	}
-	from = max(s.pos, s.ahead)
 	s.window = min(max(minWindow, 2*s.window), maxWindow)
-	s.ahead = from + s.window
-	length = min(s.ahead, size) - from
+	s.ahead = max(s.pos, s.ahead) + s.window
+	length = min(s.ahead, size) - s.pos
 	s.busy = length > 0
-	return from, max(length, 0)
+	return s.pos, max(length, 0)
 }
 
 func (s *stream) done() {
