@@ -15,7 +15,7 @@ import (
 // Tables are checked each time they are pinned: a block that was checked as a
 // directory block need not be one of an index.
 type dxTree struct {
-	r       *dirReader
+	r       dirReader
 	version uint8 // of the hash, signedness included
 	levels  [1 + disk.MaxDxLevels]dxLevel
 	depth   int // levels in use
@@ -47,7 +47,7 @@ func badDx(format string, args ...any) error {
 
 // open pins the root. After an error nothing is pinned.
 func (t *dxTree) open(d *dirData, r *dirReader) error {
-	t.r, t.depth = r, 0
+	t.r, t.depth = *r, 0
 	buf, err := r.read(0)
 	if err != nil {
 		return err

@@ -86,7 +86,7 @@ func (b *dirBatch) fillTree(d *dirData, r *dirReader, pos uint64) bool {
 // ahead reads what a listing will want next, if leaf n is not in memory: at its start
 // the beginning of the directory file, which may be all of it, later the next leaves.
 func (t *dxTree) ahead(n, pos uint64) {
-	r := t.r
+	r := &t.r
 	fs := r.in.fs
 	if block, err := r.in.bmapLocked(n); err != nil || block == 0 || fs.cache.Cached(block) {
 		return
