@@ -121,7 +121,7 @@ func (fs *FS) dataBlocks(block, n uint64) (good uint64, why string) {
 			return b - block, "outside of the file system"
 		}
 		g := fs.groupOf(b)
-		stop := min(end, fs.sb.GroupFirstBlock(g)+uint64(fs.sb.BlocksPerGroup))
+		stop := min(end, fs.sb.GroupFirstBlock(g)+uint64(fs.sb.GroupBlocks(g)))
 		if bad, what := fs.groups[g].firstMeta(fs, g, b, stop); what != "" {
 			return bad - block, fmt.Sprintf("the %s of group %d", what, g)
 		}
