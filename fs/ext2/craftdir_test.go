@@ -74,7 +74,12 @@ func (c *crafted) dirBlock(ino uint32, n int, change func(b []byte)) {
 // hash, per names each.
 func (c *crafted) htree(ino uint32, per int, entries ...namedIno) uint32 {
 	c.t.Helper()
-	h := c.open(Options{}).hasher()
+	return c.htreeWith(ino, c.open(Options{}).hasher(), per, entries...)
+}
+
+// htreeWith is htree with another hash.
+func (c *crafted) htreeWith(ino uint32, h dirHasher, per int, entries ...namedIno) uint32 {
+	c.t.Helper()
 	leaves := splitByHash(&h, per, entries)
 	root := make([]byte, c.blockSize)
 	table := disk.InitDxRoot(root, ino, RootIno, true, h.version%3)

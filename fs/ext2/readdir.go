@@ -57,8 +57,8 @@ func (in *Inode) ReadDir(cookie uint64, fn func(DirEntry) bool) error {
 	}
 	in.fs.names.dropBatch(in.ino)
 	if damaged && bad == nil {
-		bad = in.fs.corrupt(&disk.CorruptError{What: "directory", Inode: in.ino, Offset: -1,
-			Detail: "its listing is not complete, see what was reported before"})
+		// An earlier call met the damage, and it was logged then.
+		bad = &disk.CorruptError{What: "directory", Inode: in.ino, Offset: -1, Detail: "its listing is not complete"}
 	}
 	return bad
 }
