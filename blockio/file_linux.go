@@ -23,12 +23,14 @@ type File struct {
 	direct   *directIO // nil: through the host's cache
 
 	blocking atomic.Bool // the host does not know RWF_NOWAIT here
+	onWait   atomic.Pointer[func()]
 	counters Counters
 }
 
 var (
 	_ Device  = (*File)(nil)
 	_ Counter = (*File)(nil)
+	_ Waiter  = (*File)(nil)
 )
 
 // Path is the path the device was opened by.
@@ -101,6 +103,7 @@ func (f *File) anonymous(op Op, iov [][]byte, off int64) (int, error) {
 // host of the reads in rest.
 func (f *File) read(vecs [][]byte, n, off int64, rest []*Bio) (done int64, cold bool, err error) {
 	if f.direct != nil {
+		f.waits()
 		done, err = f.direct.read(f, vecs, n, off)
 		return done, true, err
 	}
@@ -117,6 +120,7 @@ func (f *File) read(vecs [][]byte, n, off int64, rest []*Bio) (done int64, cold 
 			f.blocking.Store(true)
 		case flags != 0 && (err == unix.EAGAIN || err == nil && got < want):
 			cold = true
+			f.waits()
 			f.willNeed(off+done, n-done, f.step)
 			for _, b := range rest {
 				if b.Op == Read {
@@ -130,6 +134,15 @@ func (f *File) read(vecs [][]byte, n, off int64, rest []*Bio) (done int64, cold 
 		}
 	}
 	return done, cold, nil
+}
+
+// OnWait implements Waiter.
+func (f *File) OnWait(tell func()) { f.onWait.Store(&tell) }
+
+func (f *File) waits() {
+	if tell := f.onWait.Load(); tell != nil {
+		(*tell)()
+	}
 }
 
 // write puts n bytes of vecs to off.
