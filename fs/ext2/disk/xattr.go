@@ -36,7 +36,7 @@ type XattrEntry struct {
 	Index uint8  // stands for the prefix of the name: XattrUser, …
 	Name  string // without the prefix
 	Value []byte
-	Hash  uint32 // as found on disk, where it may be 0; encoding computes it anew
+	Hash  uint32 // XattrEntryHash in a block; in an inode Linux writes 0
 }
 
 // XattrHeader is the header of an attribute block.
@@ -154,7 +154,7 @@ func XattrSize(entries []XattrEntry, inInode bool) int {
 }
 
 // EncodeXattrBlock makes b an attribute block of the entries, which it sorts as the
-// block wants them. It fails with ErrXattrSpace when they do not fit, leaving b as it
+// block wants them and gives their hashes. It fails with ErrXattrSpace when they do not fit, leaving b as it
 // was. The values must not alias b.
 func EncodeXattrBlock(b []byte, refcount uint32, entries []XattrEntry) error {
 	slices.SortFunc(entries, compareXattr)
@@ -165,6 +165,9 @@ func EncodeXattrBlock(b []byte, refcount uint32, entries []XattrEntry) error {
 	le.PutUint32(b[0:], xattrMagic)
 	le.PutUint32(b[4:], refcount)
 	le.PutUint32(b[8:], 1)
+	for i := range entries {
+		entries[i].Hash = XattrEntryHash(entries[i].Name, entries[i].Value)
+	}
 	encodeXattrs(b, xattrHeaderBytes, 0, entries)
 	le.PutUint32(b[12:], XattrBlockHash(entries))
 	return nil
@@ -183,6 +186,9 @@ func EncodeInodeXattrs(area []byte, entries []XattrEntry) error {
 	}
 	clear(area)
 	le.PutUint32(area, xattrMagic)
+	for i := range entries {
+		entries[i].Hash = 0 // nobody needs it here
+	}
 	encodeXattrs(area, xattrInodeHeader, xattrInodeHeader, entries)
 	return nil
 }
@@ -205,13 +211,10 @@ func checkXattrs(entries []XattrEntry, size int, inInode bool) error {
 	return nil
 }
 
-// encodeXattrs writes the entries from off on and their values from the end of b down,
-// and sets the entries' hashes.
+// encodeXattrs writes the entries from off on and their values from the end of b down.
 func encodeXattrs(b []byte, off, base int, entries []XattrEntry) {
 	end := len(b) &^ 3
-	for i := range entries {
-		e := &entries[i]
-		e.Hash = XattrEntryHash(e.Name, e.Value)
+	for _, e := range entries {
 		b[off] = uint8(len(e.Name))
 		b[off+1] = e.Index
 		if len(e.Value) > 0 {
