@@ -8,8 +8,8 @@ type Bets struct {
 	won, lost atomic.Uint32
 }
 
-// Bettor is a Mapper that keeps such a memory with its file. With other mappers each
-// request starts afresh.
+// Bettor is a Mapper that keeps such a memory with its file. With other mappers, or where
+// Bets gives nil, each request starts afresh.
 type Bettor interface {
 	Bets() *Bets
 }
@@ -19,12 +19,16 @@ const freeBets = 2
 
 // Worth tells whether another bet is wanted: no more than one in eight may be lost.
 func (b *Bets) Worth() bool {
+	if b == nil {
+		return true
+	}
 	lost := b.lost.Load()
 	return lost < freeBets || uint64(lost)*8 < uint64(b.won.Load())
 }
 
-func (r *request) bets() *Bets {
-	if k, ok := r.mapper.(Bettor); ok {
+// betsOf is the memory of m's file, nil if it has none.
+func betsOf(m Mapper) *Bets {
+	if k, ok := m.(Bettor); ok {
 		return k.Bets()
 	}
 	return nil
@@ -36,10 +40,7 @@ func (r *request) bets() *Bets {
 // been one stretch of the device so far and has not lost one yet, and stays within the
 // blocks that the indirect block can map, the file, and the device.
 func (r *request) betPages(next int, b uint64) int {
-	if next == noBet || r.e.noBets || r.lost || !r.straight || r.mapping.Span == 0 {
-		return 0
-	}
-	if k := r.bets(); k != nil && !k.Worth() {
+	if next == noBet || r.e.noBets || r.lost || !r.straight || r.mapping.Span == 0 || !betsOf(r.mapper).Worth() {
 		return 0
 	}
 	bs := r.e.blockSize
@@ -105,7 +106,7 @@ func (r *request) confirmed(w window, shift uint64) bool {
 
 // settle writes down how a bet ended. One that was lost is the request's last.
 func (r *request) settle(won bool) {
-	k := r.bets()
+	k := betsOf(r.mapper)
 	if won {
 		r.count.BetsWon++
 		if k != nil {

@@ -2,6 +2,7 @@ package mpage
 
 import (
 	"fmt"
+	"math/bits"
 	"sync"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
@@ -21,6 +22,7 @@ type Engine struct {
 	buffers   Buffers
 	blockSize int64
 	pageSize  int64
+	blockBits uint // log2 of blockSize: divisions would be felt, page by page
 
 	noBets      bool
 	zeroPastEnd bool
@@ -48,6 +50,7 @@ func New(dev blockio.Device, blockSize int, buffers Buffers, opts ...Option) *En
 		buffers:   buffers,
 		blockSize: int64(blockSize),
 		pageSize:  int64(max(minPage, blockSize)),
+		blockBits: uint(bits.TrailingZeros(uint(blockSize))),
 	}
 	e.requests.New = func() any { return newRequest(e) }
 	for _, o := range opts {
@@ -111,12 +114,13 @@ func (e *Engine) readBatch(m Mapper, dst []byte, off, size int64) (n int, cold b
 // appendWindows cuts dst, which begins at file offset off, into pages: at most
 // maxBatch, and none wholly past the end of the file.
 func appendWindows(folios []Folio, dst []byte, off, size, pageSize int64) []Folio {
-	for len(dst) > 0 && off < size && len(folios) < maxBatch {
-		in := off & (pageSize - 1)
+	index, in := uint64(off/pageSize), off%pageSize
+	for left := size - off; len(dst) > 0 && left > 0 && len(folios) < maxBatch; {
 		n := min(pageSize-in, int64(len(dst)))
-		folios = append(folios, Folio{Index: uint64(off / pageSize), Off: int(in), Data: dst[:n]})
+		folios = append(folios, Folio{Index: index, Off: int(in), Data: dst[:n]})
 		dst = dst[n:]
-		off += n
+		left -= n
+		index, in = index+1, 0
 	}
 	return folios
 }

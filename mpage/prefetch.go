@@ -53,12 +53,10 @@ func (e *Engine) Prefetch(m Mapper, off, n, size int64) {
 // guessable tells whether what follows the run may be taken to lie behind its indirect
 // block.
 func (e *Engine) guessable(m Mapper, run *Run) bool {
-	if e.noBets || e.buffers == nil || run.Flags&(Mapped|Boundary) != Mapped|Boundary ||
-		run.Next != run.Block+run.Count || run.Span == 0 || e.buffers.Cached(run.Next) {
-		return false
-	}
-	k, ok := m.(Bettor)
-	return !ok || k.Bets().Worth()
+	return !e.noBets && e.buffers != nil &&
+		run.Flags&(Mapped|Boundary) == Mapped|Boundary &&
+		run.Next == run.Block+run.Count && run.Span > 0 &&
+		!e.buffers.Cached(run.Next) && betsOf(m).Worth()
 }
 
 // addStretch adds a stretch, to the last one if it lies behind it. Up to one block in

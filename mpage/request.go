@@ -73,13 +73,12 @@ type window struct {
 }
 
 func (r *request) window(f *Folio) window {
-	bs := r.e.blockSize
 	lo := int64(f.Index)*r.e.pageSize + int64(f.Off)
 	hi := min(lo+int64(len(f.Data)), r.size)
-	w := window{lo: lo, first: uint64(lo / bs)}
+	w := window{lo: lo, first: uint64(lo) >> r.e.blockBits}
 	w.end = w.first
 	if hi > lo {
-		w.end = uint64((hi-1)/bs) + 1
+		w.end = uint64(hi-1)>>r.e.blockBits + 1
 	}
 	return w
 }
@@ -98,10 +97,11 @@ func (r *request) run() {
 // where the request ends. It tells whether there is anything to do.
 func (r *request) prepare() bool {
 	r.last, r.stop, r.mapping, r.refused = 0, false, Run{}, nil
+	most := uint64(math.MaxInt64 / r.e.pageSize)
 	for i := range r.folios {
 		f := &r.folios[i]
 		f.Err, f.idle = nil, false
-		if f.Off < 0 || int64(f.Off)+int64(len(f.Data)) > r.e.pageSize || f.Index >= uint64(math.MaxInt64/r.e.pageSize) {
+		if f.Off < 0 || int64(f.Off)+int64(len(f.Data)) > r.e.pageSize || f.Index >= most {
 			f.Err = fmt.Errorf("page %d: not a part of a page", f.Index)
 			f.idle = true
 			continue
@@ -155,8 +155,10 @@ func (r *request) page(i int, w window) (whole, hole bool) {
 		if b > w.first && r.atBoundary(b) || r.lookup(b) != nil {
 			return false, false
 		}
-		r.remember()
 		left := min(r.left(b), w.end-b)
+		if b+left < w.end || b > w.first {
+			r.remember()
+		}
 		switch {
 		case r.mapping.Flags&Uptodate != 0:
 			return false, false
@@ -234,7 +236,7 @@ func (r *request) sane(run *Run, asked uint64) error {
 		return fmt.Errorf("%w: no blocks", errMapper)
 	case run.Count > asked:
 		return fmt.Errorf("%w: %d blocks, %d asked for", errMapper, run.Count, asked)
-	case run.Flags&Uptodate != 0 && uint64(len(run.Data))/uint64(r.e.blockSize) < run.Count:
+	case run.Flags&Uptodate != 0 && uint64(len(run.Data))>>r.e.blockBits < run.Count:
 		return fmt.Errorf("%w: %d blocks in %d bytes", errMapper, run.Count, len(run.Data))
 	}
 	return nil
@@ -251,7 +253,7 @@ func (r *request) device(b uint64) uint64 { return r.mapping.Block + (b - r.at) 
 func (r *request) place(i int, data []byte, block uint64, skip int64) {
 	f := &r.folios[i]
 	off := int64(math.MaxInt64)
-	if block < uint64(math.MaxInt64/r.e.blockSize) {
+	if block < uint64(math.MaxInt64)>>r.e.blockBits {
 		off = int64(block)*r.e.blockSize + skip
 	}
 	room := max(0, min(r.devSize-off, int64(len(data))))
