@@ -146,9 +146,9 @@ func (f imageFS) walk(rest string, follow bool) (*Inode, error) {
 		}
 		way = way[:n]
 	}
-	for links := 0; rest != ""; {
-		name, after, _ := strings.Cut(rest, "/")
-		rest = after
+	for links, more := 0, true; more; {
+		var name string
+		name, rest, more = strings.Cut(rest, "/")
 		at := way[len(way)-1]
 		switch {
 		case !at.IsDir():
@@ -163,7 +163,7 @@ func (f imageFS) walk(rest string, follow bool) (*Inode, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !child.IsSymlink() || rest == "" && !follow {
+		if !child.IsSymlink() || !more && !follow {
 			way = append(way, child)
 			continue
 		}
@@ -178,11 +178,10 @@ func (f imageFS) walk(rest string, follow bool) (*Inode, error) {
 		if strings.HasPrefix(target, "/") {
 			cut(1)
 		}
-		if rest == "" {
-			rest = target
-		} else {
-			rest = target + "/" + rest
+		if more {
+			target += "/" + rest
 		}
+		rest, more = target, true
 	}
 	last := way[len(way)-1]
 	last.Ref(1)
