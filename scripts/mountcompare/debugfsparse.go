@@ -57,7 +57,7 @@ var (
 	statLinks  = regexp.MustCompile(`(?m)^Links: (\d+)\s+Blockcount: (\d+)`)
 	statTime   = regexp.MustCompile(`(?m)^ ?(ctime|atime|mtime|crtime): 0x([0-9a-f]{8})(?::([0-9a-f]{8}))?`)
 	statDevice = regexp.MustCompile(`(?m)^(?:\(New-style\) )?Device major/minor number: (\d+):(\d+)`)
-	statEA     = regexp.MustCompile(`(?ms)^  ([a-z]+\..+?) \((\d+)\)(?: = [^\n]*)?$`)
+	statEA     = regexp.MustCompile(`(?m)^  ((?:[0-9a-f]{2} )+|[a-z]+\..+?) \((\d+)\)(?: = .*)?$`)
 	statRun    = regexp.MustCompile(`\((\d+)(?:-(\d+))?\):(\d+)(?:-(\d+))?`)
 )
 
@@ -108,23 +108,13 @@ func (in *debugInode) parse(out string) error {
 	return in.blockMap(out)
 }
 
-// unescape turns the way debugfs prints bytes that are not ASCII, M-x, and control
-// characters, ^x, back into them.
+// unescape reads the name of an attribute; debugfs prints one that is not ASCII as
+// bytes in hexadecimal.
 func unescape(s string) string {
-	var b []byte
-	for i := 0; i < len(s); i++ {
-		high := byte(0)
-		if strings.HasPrefix(s[i:], "M-") && i+2 < len(s) {
-			high, i = 0x80, i+2
-		}
-		c := s[i]
-		if c == '^' && i+1 < len(s) {
-			i++
-			c = s[i] ^ 0x40
-		}
-		b = append(b, c|high)
+	if raw, err := hex.DecodeString(strings.ReplaceAll(s, " ", "")); err == nil {
+		return string(raw)
 	}
-	return string(b)
+	return s
 }
 
 // userVisible is the inode flags that FS_IOC_GETFLAGS shows (FS_FL_USER_VISIBLE and

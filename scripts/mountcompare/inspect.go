@@ -114,13 +114,17 @@ func (n *node) nameXattrs() {
 }
 
 func (w *walker) ioctls(n *node, fd int) {
+	// Both are declared to hand out a long and hand out an int; a driver that takes
+	// the declaration at its word writes eight bytes.
 	for f, request := range map[field]uint{fFlags: unix.FS_IOC_GETFLAGS, fVersion: fsIocGetVersion} {
-		if v, err := unix.IoctlGetUint32(fd, request); err != nil {
+		v, err := unix.IoctlGetInt(fd, request)
+		switch {
+		case err != nil:
 			n.fields[f] = failed(err)
-		} else if f == fFlags {
-			n.fields[f] = flagNames(v)
-		} else {
-			n.fields[f] = fmt.Sprint(v)
+		case f == fFlags:
+			n.fields[f] = flagNames(uint32(v))
+		default:
+			n.fields[f] = fmt.Sprint(uint32(v))
 		}
 	}
 }

@@ -119,20 +119,28 @@ func unmount(dir string) error {
 	if !isMount(dir) {
 		return nil
 	}
-	cmd := exec.Command(findTool("umount"), dir)
+	args := []string{findTool("umount"), dir}
 	if os.Geteuid() != 0 {
-		cmd = exec.Command(findTool("fusermount3"), "-u", dir)
+		args = []string{findTool("fusermount3"), "-u", dir}
 	}
-	out, err := cmd.CombinedOutput()
-	if err == nil {
-		return nil
+	var out []byte
+	var err error
+	// Busy may mean that somebody just looks by, or that a process we started still
+	// holds our descriptors between fork and exec: worth a few tries.
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if out, err = exec.Command(args[0], args[1:]...).CombinedOutput(); err == nil {
+			return nil
+		}
+		if !bytes.Contains(out, []byte("busy")) || time.Now().After(deadline) {
+			break
+		}
 	}
 	if os.Geteuid() == 0 {
 		unix.Unmount(dir, unix.MNT_DETACH)
 	} else {
 		exec.Command(findTool("fusermount3"), "-u", "-z", dir).Run()
 	}
-	return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, bytes.TrimSpace(out))
+	return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
 }
 
 // isMount tells whether something is mounted at dir. A mount whose driver is gone

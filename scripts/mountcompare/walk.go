@@ -28,10 +28,15 @@ type walker struct {
 	buffers sync.Pool
 }
 
-// walk looks at everything below dir.
-func walk(ctx context.Context, label, dir string, jobs int, full bool) (*tree, error) {
+func newWalker(ctx context.Context, label string, jobs int, full bool) *walker {
 	w := &walker{ctx: ctx, full: full, slots: make(chan struct{}, jobs), tree: &tree{label: label, nodes: map[string]*node{}}}
 	w.buffers.New = func() any { p := make([]byte, 1<<20); return &p }
+	return w
+}
+
+// walk looks at everything below dir.
+func walk(ctx context.Context, label, dir string, jobs int, full bool) (*tree, error) {
+	w := newWalker(ctx, label, jobs, full)
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}

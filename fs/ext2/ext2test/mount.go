@@ -1,11 +1,13 @@
 package ext2test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,8 +72,8 @@ func KernelMount(t testing.TB, img string, options ...string) string {
 		if !mounted(dir) {
 			return
 		}
-		if out, err := exec.Command(tool("umount"), dir).CombinedOutput(); err != nil {
-			t.Errorf("umount %s: %v: %s", dir, err, out)
+		if err := unmount(dir); err != nil {
+			t.Error(err)
 			unix.Unmount(dir, unix.MNT_DETACH) // or the test's directory could not be removed
 		}
 	})
@@ -81,7 +83,23 @@ func KernelMount(t testing.TB, img string, options ...string) string {
 // Unmount unmounts what KernelMount mounted; the image is complete afterwards.
 func Unmount(t testing.TB, dir string) {
 	t.Helper()
-	run(t, "umount", dir)
+	if err := unmount(dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// unmount unmounts dir. While it is busy it tries again for a while: a process that
+// another test starts at this moment holds our descriptors between fork and exec.
+func unmount(dir string) error {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		out, err := exec.Command(tool("umount"), dir).CombinedOutput()
+		if err == nil {
+			return nil
+		}
+		if !strings.Contains(string(out), "busy") || time.Now().After(deadline) {
+			return fmt.Errorf("umount %s: %w: %s", dir, err, out)
+		}
+	}
 }
 
 // mounted tells whether something is mounted at dir.

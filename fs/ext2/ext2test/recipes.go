@@ -120,10 +120,12 @@ func special() []Recipe {
 				Fragment(t, dir, bs)
 			}))
 	}
-	names := func(t testing.TB, dir string) { ManyNames(t, dir, 50000) }
+	names := func(n int) func(t testing.TB, dir string) {
+		return func(t testing.TB, dir string) { ManyNames(t, dir, n) }
+	}
 	return append(all,
-		kernel("1k-50000-names", Options{Size: 32 << 20, Inodes: 51000, InodeSize: 128}, names),
-		kernel("4k-50000-names", Options{Size: 64 << 20, BlockSize: 4096, Inodes: 51000}, names),
+		kernel("1k-50000-names", Options{Size: 32 << 20, Inodes: 51000, InodeSize: 128}, names(50000)),
+		kernel("4k-10000-names", Options{Size: 64 << 20, BlockSize: 4096, Inodes: 11000}, names(10000)),
 		Recipe{Name: "4k-50000-names-no-dir_index", Kernel: true, Make: unindexed},
 	)
 }
@@ -178,7 +180,7 @@ func copyOf(t testing.TB, blockSize int) string {
 		t.Fatal(err)
 	}
 	ManyNames(t, many, 2000)
-	img := Make(t, Options{BlockSize: blockSize, Size: int64(blockSize) * 32768, Inodes: 4096, Root: root})
+	img := Make(t, Options{BlockSize: blockSize, Size: max(int64(blockSize)*6144, 24<<20), Inodes: 4096, Root: root})
 	Fsck(t, img)
 	return img
 }
