@@ -110,8 +110,11 @@ func (f *File) read(vecs [][]byte, n, off int64, rest []*Bio) (done int64, cold 
 	c := cursor{vecs: vecs}
 	for done < n {
 		flags := unix.RWF_NOWAIT
-		if cold || f.blocking.Load() {
+		if cold {
 			flags = 0
+		} else if f.blocking.Load() {
+			flags = 0
+			f.waits() // it may, for all we know
 		}
 		got, want, err := transfer(unix.SYS_PREADV2, f.number(), &c, off+done, flags)
 		done += got
@@ -139,6 +142,7 @@ func (f *File) read(vecs [][]byte, n, off int64, rest []*Bio) (done int64, cold 
 // OnWait implements Waiter.
 func (f *File) OnWait(tell func()) { f.onWait.Store(&tell) }
 
+// waits tells that the read under way is going to wait.
 func (f *File) waits() {
 	if tell := f.onWait.Load(); tell != nil {
 		(*tell)()

@@ -1,7 +1,6 @@
 package fusefs
 
 import (
-	"log/slog"
 	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -13,24 +12,20 @@ import (
 type Adapter struct {
 	fuse.RawFileSystem // ENOSYS for what is not ext2's business, such as locks
 
-	fs     *ext2.FS
-	log    *slog.Logger
-	noOpen bool // the kernel takes ENOSYS to OPEN as "opens need no message"
-	noDir  bool // likewise for OPENDIR
+	fs       *ext2.FS
+	labelled bool // see selinuxLabel
+	noOpen   bool // the kernel takes ENOSYS to OPEN as "opens need no message"
+	noDir    bool // likewise for OPENDIR
 
 	batches sync.Pool // of *batch, for READDIRPLUS
 }
 
-// New makes an adapter for a file system. log gets a line for each handler that
-// panicked; nil is slog.Default().
-func New(fs *ext2.FS, log *slog.Logger) *Adapter {
-	if log == nil {
-		log = slog.Default()
-	}
+// New makes an adapter for a file system.
+func New(fs *ext2.FS) *Adapter {
 	return &Adapter{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		fs:            fs,
-		log:           log,
+		labelled:      labelled(fs),
 		batches:       sync.Pool{New: func() any { return new(batch) }},
 	}
 }
@@ -38,9 +33,9 @@ func New(fs *ext2.FS, log *slog.Logger) *Adapter {
 // String names the file system in go-fuse's messages.
 func (a *Adapter) String() string { return "ext2fuse" }
 
-// Init learns what the kernel can do. It is called before the first request.
-func (a *Adapter) Init(s *fuse.Server) {
-	kernel := s.KernelSettings().Flags64()
+// init learns from the capabilities the kernel offered what it can do without. It is
+// called before the first request.
+func (a *Adapter) init(kernel uint64) {
 	a.noOpen = kernel&fuse.CAP_NO_OPEN_SUPPORT != 0
 	a.noDir = kernel&fuse.CAP_NO_OPENDIR_SUPPORT != 0
 }

@@ -16,7 +16,10 @@ const (
 	iocGetFlags   = 0x80086601 // FS_IOC_GETFLAGS: EXT2_*_FL of the inode
 	iocGetXFlags  = 0x801c581f // FS_IOC_FSGETXATTR: struct fsxattr
 	iocGetVersion = 0x80087601 // FS_IOC_GETVERSION: generation
+	iocOldVersion = 0x80086603 // EXT4_IOC_GETVERSION: the same
 	iocGetLabel   = 0x81009431 // FS_IOC_GETFSLABEL: char[256]
+
+	maxLabel = 16 // bytes in s_volume_name
 )
 
 // Ioctl answers the read-only ioctls of ext2.
@@ -33,7 +36,7 @@ func (a *Adapter) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, _ []byte, out *fuse
 		binary.NativeEndian.PutUint32(buf, at.Flags&disk.InodeFlagsVisible)
 	case in.Cmd == iocGetXFlags && len(buf) >= 4:
 		binary.NativeEndian.PutUint32(buf, xflags(at.Flags))
-	case in.Cmd == iocGetVersion && len(buf) >= 4:
+	case (in.Cmd == iocGetVersion || in.Cmd == iocOldVersion) && len(buf) >= 4:
 		binary.NativeEndian.PutUint32(buf, at.Generation)
 	case in.Cmd == iocGetLabel && len(buf) > 0:
 		copy(buf[:len(buf)-1], a.fs.Super().Label())
@@ -41,6 +44,25 @@ func (a *Adapter) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, _ []byte, out *fuse
 		return fuse.Status(unix.ENOTTY)
 	}
 	return fuse.OK
+}
+
+// trimIoctl shortens the reply of n bytes in out to what the kernel's own drivers
+// write for a command. That can be less than the command number says, and programs may
+// have room for no more: e2fsprogs takes the version, 8 bytes by its number, into an
+// int.
+func trimIoctl(out []byte, n int, cmd uint32) int {
+	size := n
+	switch cmd {
+	case iocGetVersion, iocOldVersion:
+		size = outHeaderSize + ioctlOutSize + 4
+	case iocGetLabel:
+		size = outHeaderSize + ioctlOutSize + maxLabel + 1
+	}
+	if n <= size {
+		return n
+	}
+	binary.NativeEndian.PutUint32(out, uint32(size))
+	return size
 }
 
 // xflags translates inode flags to the form of struct fsxattr (FS_XFLAG_*).

@@ -1,14 +1,14 @@
 package fusefs
 
 import (
-	"fmt"
 	"log"
 	"log/slog"
 	"runtime/debug"
-	"strconv"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
+	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 )
 
@@ -46,7 +46,7 @@ const (
 
 // Server is a mounted file system.
 type Server struct {
-	fuse   *fuse.Server
+	conn   *conn
 	dir    string // the mount point, absolute and without symbolic links
 	helped bool   // mounted by fusermount3, which is to unmount, too
 	done   chan struct{}
@@ -69,17 +69,20 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := New(fs, o.Logger)
-	// go-fuse takes a connection that is mounted already in this form.
-	fuseServer, err := fuse.NewServer(a, "/dev/fd/"+strconv.Itoa(m.fd), serverOptions(&o))
-	if err != nil {
+	a := New(fs)
+	s := &Server{dir: m.dir, helped: m.helped, done: make(chan struct{})}
+	s.conn = newConn(m.fd, fuse.NewProtocolServer(a, serverOptions(&o)), o.Logger)
+	if err := s.conn.init(a); err != nil {
 		_ = m.detach(true)
-		return nil, &MountError{Dir: dir, Reason: fmt.Sprintf("the kernel did not accept the connection: %v", err)}
+		_ = unix.Close(m.fd)
+		return nil, &MountError{Dir: dir, Reason: "the kernel did not accept the connection: " + cause(err), Err: err}
 	}
-	s := &Server{fuse: fuseServer, dir: m.dir, helped: m.helped, done: make(chan struct{})}
+	blockio.OnWait(fs.Device(), s.conn.relieve)
+	s.conn.start()
 	go func() {
-		defer close(s.done)
-		fuseServer.Serve()
+		<-s.conn.done
+		_ = unix.Close(m.fd)
+		close(s.done)
 	}()
 	if err := setReadAhead(m.dir, o.ReadAhead); err != nil {
 		o.Logger.Warn("the kernel's read-ahead stays as it is", "mount", m.dir, "error", err)
@@ -98,14 +101,14 @@ func serverOptions(o *Options) *fuse.MountOptions {
 		ExplicitDataCacheControl: true,
 		EnableSymlinkCaching:     true,
 		EnableAcl:                !o.NoACL,
-		// Replies are in memory already; go-fuse would set up a pipe to find out.
-		DisableSplice: true,
 		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPORT_SUPPORT |
 			fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO | fuse.CAP_IOCTL_DIR,
 		PanicHandler: func(p any) fuse.Status {
 			o.Logger.Error("a request failed in a way that is a bug in ext2fuse", "panic", p, "stack", string(debug.Stack()))
 			return fuse.EIO
 		},
+		DisabledCapabilities: fuse.CAP_PASSTHROUGH,
+		Logger:               slog.NewLogLogger(o.Logger.Handler(), slog.LevelError),
 	}
 	if o.Messages != nil {
 		f.Debug, f.Logger = true, o.Messages

@@ -1,10 +1,32 @@
 package fusefs
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2"
 )
+
+// selinuxLabel is asked for by every `ls -l`, for every file, each time: the kernel
+// does not keep the answer. On a file system that SELinux never labelled, which is
+// one whose root has no label, a file without it is answered with EOPNOTSUPP where the
+// kernel's own driver says ENODATA: both mean that there is none, but after the former
+// ls does not ask again. (Where SELinux runs, it answers by itself and we are not
+// asked.)
+const selinuxLabel = "security.selinux"
+
+// labelled tells whether the root directory carries a SELinux label.
+func labelled(fs *ext2.FS) bool {
+	root, err := fs.Root()
+	if err != nil {
+		return false
+	}
+	defer root.Put(1)
+	_, err = root.Getxattr(selinuxLabel)
+	return err == nil
+}
 
 // GetXAttr copies the value of an extended attribute into dest and gives its size.
 // An empty dest asks for the size alone.
@@ -16,6 +38,9 @@ func (a *Adapter) GetXAttr(_ <-chan struct{}, header *fuse.InHeader, name string
 	defer in.Put(1)
 	value, err := in.Getxattr(name)
 	if err != nil {
+		if name == selinuxLabel && !a.labelled && errors.Is(err, ext2.ErrNoAttr) {
+			err = ext2.ErrNotSupported
+		}
 		return 0, status(err)
 	}
 	if len(dest) == 0 {
