@@ -25,6 +25,7 @@ import (
 //
 // fio takes file names of at most 256 bytes without spaces. In another name, odd
 // characters become underscores; fio's --replay_redirect then names the image.
+// fio 3.33 leaves discards out, with the message "bad ddir: 2"; later ones replay them.
 type Trace struct {
 	dev       Device
 	name      string
