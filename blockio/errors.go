@@ -18,10 +18,10 @@ var (
 	ErrUnsupported = errors.New("not supported on this operating system")
 )
 
-// ErrShrunk: the image file has become shorter than it was when it was opened.
+// ErrShrunk is a read of an image file that has become shorter than it was when it was opened.
 var ErrShrunk = errors.New("image is shorter than when it was opened")
 
-// ErrClosed: the device was used after Close.
+// ErrClosed is the use of a device after Close.
 var ErrClosed = errors.New("device is closed")
 
 // Error is a failed access: what, where, and the host's reason.

@@ -33,11 +33,12 @@ type Trace struct {
 	start     time.Time
 	blockSize atomic.Int64
 
-	mu     sync.Mutex
-	out    *bufio.Writer
-	file   io.Closer // nil: not ours to close
-	err    error     // the first failure to write; nothing is written after it
-	closed bool
+	mu      sync.Mutex
+	out     *bufio.Writer
+	file    io.Closer // nil: not ours to close
+	err     error     // the first failure to write; nothing is written after it
+	closed  bool
+	scratch []byte // for one line
 }
 
 var _ Device = (*Trace)(nil)
@@ -61,7 +62,8 @@ func NewTrace(dev Device, w io.Writer) *Trace {
 		}
 		d = u.Unwrap()
 	}
-	fmt.Fprintf(t.out, "%s\n%s add\n%s open\n", traceHeader, t.name, t.name)
+	_, err := fmt.Fprintf(t.out, "%s\n%s add\n%s open\n", traceHeader, t.name, t.name)
+	t.note(err)
 	return t
 }
 
@@ -153,8 +155,8 @@ func (t *Trace) Close() error {
 	t.mu.Lock()
 	if !t.closed {
 		t.closed = true
-		fmt.Fprintf(t.out, "%s close\n", t.name)
-		t.note(t.out.Flush())
+		_, err := fmt.Fprintf(t.out, "%s close\n", t.name)
+		t.note(errors.Join(err, t.out.Flush()))
 		if t.file != nil {
 			t.note(t.file.Close())
 		}
@@ -208,18 +210,21 @@ func (t *Trace) columns(b *Bio, off, n int64, at float64) {
 	if b.Op != Sync {
 		pos += t.base
 	}
-	fmt.Fprintf(t.out, "%s %s %d %d t=%.6f", t.name, fioActions[b.Op], pos, n, at)
+	line := append(t.scratch[:0], t.name...)
+	line = fmt.Appendf(line, " %s %d %d t=%.6f", fioActions[b.Op], pos, n, at)
 	if bs := t.blockSize.Load(); bs > 0 && b.Op != Sync {
-		fmt.Fprintf(t.out, " block=%d", off/bs)
+		line = fmt.Appendf(line, " block=%d", off/bs)
 	}
-	fmt.Fprintf(t.out, " for=%s", b.For)
+	line = append(append(line, " for="...), b.For.String()...)
 	if b.Cold {
-		t.out.WriteString(" cold")
+		line = append(line, " cold"...)
 	}
 	if b.Err != nil {
-		t.out.WriteString(" err")
+		line = append(line, " err"...)
 	}
-	t.note(t.out.WriteByte('\n'))
+	t.scratch = append(line, '\n')
+	_, err := t.out.Write(t.scratch)
+	t.note(err)
 }
 
 // traceName is a file name as an iolog can hold it.

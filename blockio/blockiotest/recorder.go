@@ -112,8 +112,8 @@ func (r *Recorder) Submit(bios ...*blockio.Bio) {
 		}
 		below := *b
 		below.Done = nil
-		b.Begin(r.mem.Size(), r.mem.ReadOnly()) // clears the results
 		r.record(&below)
+		b.Cold = false
 		b.Complete(below.N, below.Err)
 	}
 }
