@@ -156,14 +156,18 @@ func (t *Trace) Close() error {
 	if !t.closed {
 		t.closed = true
 		_, err := fmt.Fprintf(t.out, "%s close\n", t.name)
-		t.note(errors.Join(err, t.out.Flush()))
+		t.note(err)
+		t.note(t.out.Flush())
 		if t.file != nil {
 			t.note(t.file.Close())
 		}
 	}
-	err := t.err
+	traceErr := t.err
 	t.mu.Unlock()
-	return errors.Join(t.dev.Close(), err)
+	if err := t.dev.Close(); err != nil {
+		return err
+	}
+	return traceErr
 }
 
 // note keeps the first failure. Called with mu held.
