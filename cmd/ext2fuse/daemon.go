@@ -38,7 +38,7 @@ func background(args []string, stderr io.Writer) int {
 	daemon.Args[0] = os.Args[0]
 	daemon.Env = append(os.Environ(), statusEnv+"=3")
 	daemon.ExtraFiles = []*os.File{write}
-	daemon.Stdout, daemon.Stderr = os.Stdout, os.Stderr
+	daemon.Stdin, daemon.Stdout, daemon.Stderr = os.Stdin, os.Stdout, os.Stderr
 	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 
 	// Interrupted, this process dies, and the daemon unmounts when it finds out. A

@@ -27,6 +27,7 @@ func fusermount(dir, options string) (int, error) {
 	defer ours.Close()
 	var said bytes.Buffer
 	cmd := exec.Command(bin, "-o", options, "--", dir)
+	cmd.Args[0] = "fusermount3" // as which it begins its messages
 	cmd.Env = append(os.Environ(), "_FUSE_COMMFD=3")
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stderr = &said
@@ -66,7 +67,9 @@ func fuserunmount(dir string, lazy bool) error {
 	if lazy {
 		args = append(args, "-z")
 	}
-	out, err := exec.Command(bin, append(args, "--", dir)...).CombinedOutput()
+	cmd := exec.Command(bin, append(args, "--", dir)...)
+	cmd.Args[0] = "fusermount3"
+	out, err := cmd.CombinedOutput()
 	switch {
 	case err == nil:
 		return nil

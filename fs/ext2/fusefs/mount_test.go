@@ -24,15 +24,15 @@ type mount struct {
 	dir      string
 	messages *counter
 	server   *fusefs.Server
-	log      *bytes.Buffer // of warnings; read it after the mount is gone
+	log      *lockedBuffer // of warnings
 }
 
 // newMount mounts an image read-only. The mount goes away with the test.
 func newMount(t testing.TB, img string, change ...func(*ext2.Options, *fusefs.Options)) *mount {
 	t.Helper()
 	ext2test.NeedFUSE(t)
-	m := &mount{dir: t.TempDir(), messages: &counter{n: map[string]int{}}, log: new(bytes.Buffer)}
-	logger := slog.New(slog.NewTextHandler(&lockedWriter{w: m.log}, nil))
+	m := &mount{dir: t.TempDir(), messages: &counter{n: map[string]int{}}, log: new(lockedBuffer)}
+	logger := slog.New(slog.NewTextHandler(m.log, nil))
 	fo := ext2.Options{ReadOnly: true, Logger: logger}
 	mo := fusefs.Options{Source: img, ReadAhead: -1, AllowOther: os.Geteuid() == 0, Logger: logger,
 		Messages: log.New(m.messages, "", 0)}
@@ -115,15 +115,21 @@ func (c *counter) take() map[string]int {
 // settleNode is the node of the file that settlePoll opens.
 const settleNode = "n18446744073709551615"
 
-type lockedWriter struct {
+type lockedBuffer struct {
 	mu sync.Mutex
-	w  *bytes.Buffer
+	b  bytes.Buffer
 }
 
-func (l *lockedWriter) Write(p []byte) (int, error) {
+func (l *lockedBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.w.Write(p)
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func TestMountPointMessages(t *testing.T) {

@@ -116,7 +116,7 @@ func TestDamage(t *testing.T) {
 	if _, err := os.ReadFile(m.path("big")); err != nil {
 		t.Errorf("another file: %v", err)
 	}
-	if n := bytes.Count(m.log.Bytes(), []byte("corrupt")); n != 1 {
+	if n := strings.Count(m.log.String(), "corrupt"); n != 1 {
 		t.Errorf("%d lines in the log, want 1:\n%s", n, m.log)
 	}
 }
