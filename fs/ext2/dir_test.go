@@ -370,3 +370,6 @@ func TestLookupNames(t *testing.T) {
 		t.Errorf("listing a file: %v", err)
 	}
 }
+
+// The tools of e2fsprogs are often not on a plain user's PATH.
+func init() { os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin") }
