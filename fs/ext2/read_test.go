@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
@@ -295,4 +296,79 @@ func TestReadParallel(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestReadRequests: a contiguous file reaches the device in few requests, in order, and
+// its indirect blocks cost none.
+func TestReadRequests(t *testing.T) {
+	dir := t.TempDir()
+	const size = 64 << 20
+	if err := os.WriteFile(filepath.Join(dir, "f"), ext2test.Content(1, size), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	img := ext2test.Make(t, ext2test.Options{Root: dir, Size: 80 << 20, BlockSize: 4096, Features: []string{"^resize_inode"}})
+	fs, err := Open(img, Options{ReadOnly: true, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fs.Close()
+	in := openInode(t, fs, debugfsIno(t, img, "/f"))
+	for _, request := range []int64{128 << 10, 1 << 20} {
+		before, _ := blockio.StatsOf(fs.dev)
+		p := make([]byte, request)
+		for off := int64(0); off < size; off += request {
+			if n, err := in.Read(p, off); n != len(p) || err != nil {
+				t.Fatalf("at %d: %d, %v", off, n, err)
+			}
+		}
+		after, _ := blockio.StatsOf(fs.dev)
+		delta := after.Sub(before)
+		got, ideal := delta.Total(blockio.Read).Requests, size/request
+		t.Logf("requests of %d KiB: %d, ideal %d; data %v, indirect %v", request>>10, got, ideal,
+			delta.For(blockio.Read, blockio.Data), delta.For(blockio.Read, blockio.Indirect))
+		if got*10 > ideal*12 {
+			t.Errorf("requests of %d KiB: %d, more than 1.2 x %d", request>>10, got, ideal)
+		}
+	}
+}
+
+// BenchmarkRead reads a file that the host has in its cache, straight and at random.
+func BenchmarkRead(b *testing.B) {
+	dir := b.TempDir()
+	const size = 64 << 20
+	if err := os.WriteFile(filepath.Join(dir, "f"), ext2test.Content(1, size), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	img := ext2test.Make(b, ext2test.Options{Root: dir, Size: 80 << 20, BlockSize: 4096})
+	fs, err := Open(img, Options{ReadOnly: true, Logger: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer fs.Close()
+	in := openInode(b, fs, debugfsIno(b, img, "/f"))
+	for _, n := range []int64{4 << 10, 128 << 10, 1 << 20} {
+		p := make([]byte, n)
+		b.Run(fmt.Sprintf("straight/%dk", n>>10), func(b *testing.B) {
+			b.SetBytes(n)
+			b.ReportAllocs()
+			off := int64(0)
+			for b.Loop() {
+				if _, err := in.Read(p, off); err != nil {
+					b.Fatal(err)
+				}
+				off = (off + n) % size
+			}
+		})
+	}
+	b.Run("random/4k", func(b *testing.B) {
+		b.SetBytes(4096)
+		b.ReportAllocs()
+		rng := rand.New(rand.NewPCG(1, 1))
+		p := make([]byte, 4096)
+		for b.Loop() {
+			if _, err := in.Read(p, rng.Int64N(size/4096)*4096); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -15,6 +15,10 @@ func (in *Inode) SeekData(off int64) (int64, error) { return in.seek(off, true) 
 // counts as one. It gives ErrNoData when off is past the end.
 func (in *Inode) SeekHole(off int64) (int64, error) { return in.seek(off, false) }
 
+// maxContent bounds the size of a file's content in bytes: i_blocks counts 512-byte
+// sectors in 32 bits.
+const maxContent = (1<<32 - 1) * 512
+
 func (in *Inode) seek(off int64, data bool) (int64, error) {
 	if err := in.readable(); err != nil {
 		return 0, err
@@ -26,10 +30,18 @@ func (in *Inode) seek(off int64, data bool) (int64, error) {
 		return 0, ErrNoData
 	}
 	fs := in.fs
+	// Where no file can reach there is nothing to look for, and a damaged tree could
+	// make the looking endless.
+	reach := uint64(min(size, maxContent))
 	w := seekWalk{m: (*blockMap)(in), data: data,
 		perBits: uint(bits.TrailingZeros32(fs.sb.AddrPerBlock())),
-		end:     (uint64(size) + uint64(fs.blockSize) - 1) >> fs.blockBits}
-	at, found, err := w.from(uint64(off) >> fs.blockBits)
+		end:     (reach + uint64(fs.blockSize) - 1) >> fs.blockBits}
+	var at uint64
+	var found bool
+	var err error
+	if from := uint64(off) >> fs.blockBits; from < w.end {
+		at, found, err = w.from(from)
+	}
 	if err != nil {
 		return 0, err
 	}

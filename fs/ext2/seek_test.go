@@ -119,3 +119,31 @@ func TestSeekCost(t *testing.T) {
 		t.Errorf("%d reads for 201 tables", n)
 	}
 }
+
+// TestSeekCrossLinked: trees whose pointers all lead to the same few tables end, too.
+func TestSeekCrossLinked(t *testing.T) {
+	for _, bs := range []int{1024, 65536} {
+		c := craft(t, bs)
+		full, empty := c.take(), c.take()
+		double, triple, doubleEmpty, tripleEmpty := c.take(), c.take(), c.take(), c.take()
+		for i := range int64(bs / 4) {
+			c.setPtr(full, i, c.limit-1)
+			c.setPtr(double, i, full)
+			c.setPtr(triple, i, double)
+			c.setPtr(doubleEmpty, i, empty)
+			c.setPtr(tripleEmpty, i, doubleEmpty)
+		}
+		const size = 1<<63 - 1
+		var iblock [15]uint32
+		iblock[12], iblock[13], iblock[14] = full, double, triple
+		c.inode(fileIno, func(in *disk.Inode) { in.Block, in.Size = iblock, size })
+		in := openInode(t, c.open(Options{}), fileIno)
+		checkSeek(t, "SeekHole", in.SeekHole, 12*int64(bs), size)
+
+		iblock[12], iblock[13], iblock[14] = empty, doubleEmpty, tripleEmpty
+		c.inode(fileIno, func(in *disk.Inode) { in.Block, in.Size = iblock, size })
+		in = openInode(t, c.open(Options{}), fileIno)
+		checkSeek(t, "SeekData", in.SeekData, 0, -1)
+		checkSeek(t, "SeekData", in.SeekData, size-1, -1)
+	}
+}
