@@ -20,6 +20,7 @@ type recorder struct {
 	blockio.Device
 	mu   sync.Mutex
 	bios []seen
+	most int // bios in one Submit
 }
 
 // seen is one read that the device received, in bytes.
@@ -30,6 +31,9 @@ type seen struct {
 }
 
 func (d *recorder) Submit(bios ...*blockio.Bio) {
+	d.mu.Lock()
+	d.most = max(d.most, len(bios))
+	d.mu.Unlock()
 	for _, b := range bios {
 		d.mu.Lock()
 		d.bios = append(d.bios, seen{b.For, b.Off, b.Bytes(), len(b.Vecs)})

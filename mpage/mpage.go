@@ -1,12 +1,3 @@
-// Package mpage reads and writes file pages with few, large I/Os.
-//
-// A Mapper knows where a file's blocks live on the device; the Engine walks the
-// pages of a request, asks the mapper for runs of blocks, gathers what is contiguous
-// on the device into one bio, and falls back to single blocks where a page is not
-// one piece. The request is the page set: pages are windows into the caller's
-// buffer, and bytes land there without a copy in between.
-//
-// mpage knows nothing of ext2. Blocks are file system blocks; offsets are bytes.
 package mpage
 
 // Flags qualify a Run.
@@ -40,7 +31,9 @@ type Run struct {
 	// pointers in it, when it is the last table on the path. 0 when it is not, so
 	// that yet another table must be read before the next file block is known.
 	Span uint64
-	Data []byte // with Uptodate: the content of the whole run; read-only
+	// Data, with Uptodate, is the content of the whole run; it is only read, and only
+	// until the mapper is asked again.
+	Data []byte
 }
 
 // Mapper maps file blocks to device blocks.

@@ -175,9 +175,6 @@ func (r *request) page(i int, w window) (whole, hole bool) {
 		}
 		b += left
 	}
-	if hole {
-		r.straight = false
-	}
 	if n == 0 {
 		clear(f.Data)
 		f.idle = true

@@ -113,6 +113,14 @@ func TestBridge(t *testing.T) {
 	r.got()
 	r.read(r.mapper(h), 0, 14*4096)
 	r.want("300-311 315-316")
+	// Nothing is read over when nothing is read before it.
+	m = r.mapper(f)
+	m.hook = func(iblock, max uint64) (mpage.Run, error, bool) {
+		return mpage.Run{Block: 100, Count: min(max, 12), Flags: mpage.Mapped | mpage.Uptodate | mpage.Boundary,
+			Next: 112, Span: 1024, Data: f.naive(0, 12*4096)}, nil, iblock == 0
+	}
+	r.read(m, 0, 20*4096)
+	r.want("113-120")
 }
 
 // A request that ends at the boundary brings the indirect block along for the next one;
@@ -421,6 +429,18 @@ func TestOneBioFails(t *testing.T) {
 	}
 	r.fault.Heal()
 	r.read(m, 0, 12*4096)
+}
+
+// A hole in the middle of a bio's pages is none of them.
+func TestHoleInFailedBio(t *testing.T) {
+	im := kb4()
+	f := newFile(im, 5*4096, 1024, sequential(100), holes(2))
+	r := newRig(t, im)
+	r.fault.Fail(blockiotest.Rule{Op: blockio.Read})
+	list := folios(r.e, 5)
+	r.e.Readahead(r.mapper(f), list, f.size)
+	r.want("100-103")
+	check(t, f, list, syscall.EIO, 0, 1, 3, 4)
 }
 
 // A failure in what rides along, or in a bet, does not reach the pages around it.
