@@ -1,5 +1,7 @@
 package disk
 
+import "math"
+
 // An indirect block is a table of block numbers; 0 is a hole.
 
 // Ptr is pointer i of an indirect block.
@@ -15,18 +17,19 @@ func PtrRun(b []byte, i, limit int) int {
 	if limit <= 0 {
 		return 0
 	}
-	first := Ptr(b, i)
+	b = b[4*i : 4*(i+limit)]
+	first := le.Uint32(b)
 	step := uint32(1)
 	if first == 0 {
 		step = 0
 	}
-	n := 1
-	for n < limit && Ptr(b, i+n) == first+uint32(n)*step {
-		// A run does not wrap around to block 0, the hole.
-		if step == 1 && first+uint32(n) == 0 {
-			break
+	want := first
+	for off := 4; off+4 <= len(b); off += 4 {
+		// A run ends before it would wrap around to block 0, the hole.
+		if le.Uint32(b[off:]) != want+step || want == math.MaxUint32 {
+			return off / 4
 		}
-		n++
+		want += step
 	}
-	return n
+	return limit
 }

@@ -245,3 +245,37 @@ func TestKernelReadsXattrs(t *testing.T) {
 		m.compareXattrs("/file", ino, in, want)
 	}
 }
+
+// TestKernelExtraSize: what the kernel shows of the times of inodes whose extra space
+// is in use only in part, or not at all, is what we decode.
+func TestKernelExtraSize(t *testing.T) {
+	img := ext2test.Make(t, ext2test.Options{})
+	sizes := []int{0, 4, 8, 12, 16, 20, 24, 28, 32, 64, 128}
+	var commands []string
+	for _, n := range sizes {
+		commands = append(commands, fmt.Sprintf("symlink size-%d x", n))
+	}
+	ext2test.DebugfsWrite(t, img, commands...)
+	m := load(t, img)
+	for i, n := range sizes {
+		b := m.inodeBytes(m.find(RootIno, fmt.Sprintf("size-%d", n)))
+		le.PutUint16(b[inoExtraSize:], uint16(n))
+		for k, off := range []int{inoCtimeExtra, inoMtimeExtra, inoAtimeExtra, inoBtime, inoBtimeExtra} {
+			le.PutUint32(b[off:], uint32(100*i+10*k+1)<<2|uint32(k)&3)
+		}
+		clear(b[inoExtraEnd:]) // no attributes
+	}
+	if err := os.WriteFile(img, m.b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	all := look(t, ext2test.KernelMount(t, img, "ro", "noatime"))
+	for _, n := range sizes {
+		name := fmt.Sprintf("size-%d", n)
+		s, ok := all["/"+name]
+		if !ok {
+			t.Errorf("the kernel does not show %s", name)
+			continue
+		}
+		m.compareSeen(name, m.find(RootIno, name), s)
+	}
+}
