@@ -36,8 +36,6 @@ type mountWords struct {
 	flags       uintptr
 	describe    bool // debug: log a line about the file system at mount
 	writeBack   bool
-	setSuid     bool // suid, dev were asked for by name
-	setDev      bool
 	writePolicy writeWords
 }
 

@@ -26,7 +26,7 @@ const statusEnv = "_EXT2FUSE_STATUS_FD"
 func background(args []string, stderr io.Writer) int {
 	read, write, err := os.Pipe()
 	if err != nil {
-		fmt.Fprintf(stderr, "ext2fuse: no pipe to the daemon: %v\n", err)
+		say(stderr, "no pipe to the daemon: %v", err)
 		return exitSystem
 	}
 	defer read.Close()
@@ -46,7 +46,7 @@ func background(args []string, stderr io.Writer) int {
 	signal.Reset(unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	if err := daemon.Start(); err != nil {
 		write.Close()
-		fmt.Fprintf(stderr, "ext2fuse: the daemon cannot be started: %v\n", err)
+		say(stderr, "the daemon cannot be started: %v", err)
 		return exitSystem
 	}
 	write.Close()
@@ -67,7 +67,7 @@ func daemonFailed(err error, stderr io.Writer) int {
 		// Mounted, and unmounted again before it could say so.
 		return exitInterrupt
 	}
-	fmt.Fprintf(stderr, "ext2fuse: the daemon died before the mount was complete: %v\n", err)
+	say(stderr, "the daemon died before the mount was complete: %v", err)
 	return exitSystem
 }
 
@@ -81,7 +81,7 @@ func parentOfDaemon() (*statusPipe, error) {
 	if fd == "" {
 		return nil, nil
 	}
-	os.Unsetenv(statusEnv)
+	_ = os.Unsetenv(statusEnv)
 	if fd != "3" {
 		return nil, fmt.Errorf("the variable %s is not for users", statusEnv)
 	}

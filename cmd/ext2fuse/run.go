@@ -20,28 +20,39 @@ func run(args []string, stdout, stderr io.Writer) int {
 	c, err := parseCommandLine(args)
 	switch {
 	case err != nil:
-		fmt.Fprintf(stderr, "ext2fuse: %v (see ext2fuse --help)\n", err)
+		say(stderr, "%v (see ext2fuse --help)", err)
 		return exitUsage
 	case c.help:
-		fmt.Fprint(stdout, helpText)
-		return exitOK
+		return show(stdout, helpText)
 	case c.version:
-		fmt.Fprint(stdout, versionText())
-		return exitOK
+		return show(stdout, versionText())
 	}
 	if err := c.check(); err != nil {
-		fmt.Fprintf(stderr, "ext2fuse: %v\n", err)
+		say(stderr, "%v", err)
 		return exitMount
 	}
 	parent, err := parentOfDaemon()
 	if err != nil {
-		fmt.Fprintf(stderr, "ext2fuse: %v\n", err)
+		say(stderr, "%v", err)
 		return exitSystem
 	}
 	if !c.foreground && parent == nil {
 		return background(args, stderr)
 	}
 	return serve(c, parent, stderr)
+}
+
+// say prints a message, one line. There is nobody to tell when that fails.
+func say(w io.Writer, format string, args ...any) {
+	_, _ = fmt.Fprintf(w, "ext2fuse: "+format+"\n", args...)
+}
+
+// show prints what was asked for.
+func show(w io.Writer, text string) int {
+	if _, err := io.WriteString(w, text); err != nil {
+		return exitSystem
+	}
+	return exitOK
 }
 
 // check refuses what is known beforehand not to work.
@@ -67,7 +78,7 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 
 	fs, err := ext2.Open(c.image, c.fs)
 	if err != nil {
-		fmt.Fprintf(stderr, "ext2fuse: %v\n", oneLine(c.image, err))
+		say(stderr, "%s", oneLine(c.image, err))
 		return exitMount
 	}
 	if c.mount.describe {
@@ -75,8 +86,8 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	}
 	server, err := fusefs.Mount(fs, c.dir, c.mountOptions(logger, stderr))
 	if err != nil {
-		fs.Close()
-		fmt.Fprintf(stderr, "ext2fuse: %v\n", err)
+		_ = fs.Close()
+		say(stderr, "%v", err)
 		return exitMount
 	}
 	interrupted := false

@@ -22,13 +22,15 @@ import (
 //   - a read of the image is about to wait for the disk (blockio tells),
 //   - the request is a large READ, whose copying keeps one processor busy,
 //   - somebody else is at work, who may hold what this request wants,
-//   - more requests were waiting already, so that there is work for another processor.
+//   - more requests were waiting already, so that there is work for another processor,
+//   - or nobody would tell that it is about to wait.
 //
 // Who comes back and finds the place taken, ends.
 type conn struct {
 	fd    int
 	proto *fuse.ProtocolServer
 	log   *slog.Logger
+	blind bool // the device does not tell when it waits
 
 	mu      sync.Mutex
 	reading bool // somebody waits for the next request
@@ -156,7 +158,7 @@ func (c *conn) work() {
 			continue
 		}
 		alone := c.take()
-		if !alone || r.bulky() || time.Since(before) < atOnce && c.more() {
+		if !alone || c.blind || r.bulky() || time.Since(before) < atOnce && c.more() {
 			c.relieve()
 		}
 		c.handle(b, r)

@@ -30,16 +30,22 @@ type mount struct {
 // newMount mounts an image read-only. The mount goes away with the test.
 func newMount(t testing.TB, img string, change ...func(*ext2.Options, *fusefs.Options)) *mount {
 	t.Helper()
+	return mountWith(t, img, func(o ext2.Options) (*ext2.FS, error) { return ext2.Open(img, o) }, change...)
+}
+
+// mountWith mounts what open opens.
+func mountWith(t testing.TB, source string, open func(ext2.Options) (*ext2.FS, error), change ...func(*ext2.Options, *fusefs.Options)) *mount {
+	t.Helper()
 	ext2test.NeedFUSE(t)
 	m := &mount{dir: t.TempDir(), messages: &counter{n: map[string]int{}}, log: new(lockedBuffer)}
 	logger := slog.New(slog.NewTextHandler(m.log, nil))
 	fo := ext2.Options{ReadOnly: true, Logger: logger}
-	mo := fusefs.Options{Source: img, ReadAhead: -1, AllowOther: os.Geteuid() == 0, Logger: logger,
+	mo := fusefs.Options{Source: source, ReadAhead: -1, AllowOther: os.Geteuid() == 0, Logger: logger,
 		Messages: log.New(m.messages, "", 0)}
 	for _, f := range change {
 		f(&fo, &mo)
 	}
-	fs, err := ext2.Open(img, fo)
+	fs, err := open(fo)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 		_ = unix.Close(m.fd)
 		return nil, &MountError{Dir: dir, Reason: "the kernel did not accept the connection: " + cause(err), Err: err}
 	}
-	blockio.OnWait(fs.Device(), s.conn.relieve)
+	s.conn.blind = !blockio.OnWait(fs.Device(), s.conn.relieve)
 	s.conn.start()
 	go func() {
 		<-s.conn.done
