@@ -2,6 +2,7 @@
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 5m
+BENCHFLAGS ?=
 # The concurrency-sensitive packages: some bugs only show on one processor.
 CONCURRENT = ./blockio/... ./cache/... ./mpage/... ./fs/...
 
@@ -43,7 +44,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 5m) each
 
 .PHONY: bench
 bench: setup build ## side by side with the kernel, fuse2fs and an empty FUSE server
-	@scripts/bench
+	go run ./scripts/bench $(BENCHFLAGS)
 
 .PHONY: docs/boundary.svg
 docs/boundary.svg: setup ## the picture of the 17-block trace, from a fresh trace
