@@ -40,7 +40,7 @@ func betsOf(m Mapper) *Bets {
 // been one stretch of the device so far and has not lost one yet, and stays within the
 // blocks that the indirect block can map, the file, and the device.
 func (r *request) betPages(next int, b uint64) int {
-	if next == noBet || r.e.noBets || r.lost || !r.straight || r.mapping.Span == 0 || !betsOf(r.mapper).Worth() {
+	if next == noBet || r.e.noBets || r.lost || !r.straight || !betsOf(r.mapper).Worth() {
 		return 0
 	}
 	bs := r.e.blockSize

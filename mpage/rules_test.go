@@ -123,6 +123,20 @@ func TestBridge(t *testing.T) {
 	r.want("113-120")
 }
 
+// A next table so far away that its offset wraps around to the end of the run is not there.
+func TestNextWrapsAround(t *testing.T) {
+	im := kb4()
+	f := newFile(im, 20*4096, 1024, sequential(100), nil)
+	r := newRig(t, im)
+	m := r.mapper(f)
+	m.hook = func(iblock, max uint64) (mpage.Run, error, bool) {
+		return mpage.Run{Block: 100, Count: min(max, 12), Flags: mpage.Mapped | mpage.Boundary,
+			Next: 112 + 1<<52, Span: 1024}, nil, iblock == 0
+	}
+	r.read(m, 0, 20*4096)
+	r.want("100-111 112* 113-120")
+}
+
 // A request that ends at the boundary brings the indirect block along for the next one;
 // one that ends with the file does not look for any.
 func TestRiderAtEndOfRequest(t *testing.T) {
