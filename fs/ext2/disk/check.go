@@ -134,6 +134,13 @@ func (sb *Superblock) checkGroups() error {
 	if n := sb.InodesPerBlock(); sb.InodesPerGroup < n || sb.InodesPerGroup > bitmap {
 		return bad("s_inodes_per_group is %d, expected %d to %d", sb.InodesPerGroup, n, bitmap)
 	}
+	// ext4 and e2fsprogs ask for the next two, ext2 does not.
+	if sb.FragsPerGroup != sb.BlocksPerGroup {
+		return bad("s_frags_per_group is %d, expected s_blocks_per_group, %d", sb.FragsPerGroup, sb.BlocksPerGroup)
+	}
+	if n := sb.AddrPerBlock(); uint32(sb.ReservedGDT) > n {
+		return bad("s_reserved_gdt_blocks is %d, expected at most %d", sb.ReservedGDT, n)
+	}
 	return nil
 }
 
@@ -165,6 +172,9 @@ func (sb *Superblock) checkCounts() error {
 	groups := sb.GroupCount()
 	if n := uint64(groups) * uint64(sb.InodesPerGroup); n != uint64(sb.InodesCount) {
 		return bad("s_inodes_count is %d, expected %d: %d groups of %d inodes", sb.InodesCount, n, groups, sb.InodesPerGroup)
+	}
+	if sb.FirstIno() > sb.InodesCount {
+		return bad("s_first_ino is %d, expected at most s_inodes_count, %d", sb.FirstIno(), sb.InodesCount)
 	}
 	if sb.HasIncompat(IncompatMetaBG) {
 		if n := sb.DescBlocks(); sb.FirstMetaBG > n {

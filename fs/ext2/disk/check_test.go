@@ -87,6 +87,9 @@ func TestCheckRefuses(t *testing.T) {
 		{func(sb *Superblock) { sb.BlocksPerGroup = 0 }, "corrupt", "s_blocks_per_group is 0"},
 		{func(sb *Superblock) { sb.InodesPerGroup = 3 }, "corrupt", "s_inodes_per_group is 3, expected 4 to 8192"},
 		{func(sb *Superblock) { sb.InodesPerGroup = 8200 }, "corrupt", "s_inodes_per_group is 8200, expected 4 to 8192"},
+		{func(sb *Superblock) { sb.FragsPerGroup = 8184 }, "corrupt", "s_frags_per_group is 8184, expected s_blocks_per_group, 8192"},
+		{func(sb *Superblock) { sb.ReservedGDT = 257 }, "corrupt", "s_reserved_gdt_blocks is 257, expected at most 256"},
+		{func(sb *Superblock) { sb.DynFirstIno = 16385 }, "corrupt", "s_first_ino is 16385, expected at most s_inodes_count, 16384"},
 		{func(sb *Superblock) { sb.BlocksCount++ }, "too small", "s_blocks_count is 65537 blocks of 1024 bytes, 67109888 bytes in all, but it has only 67108864"},
 		{func(sb *Superblock) { sb.BlocksCount = 1<<32 - 1 }, "too small", "s_blocks_count is 4294967295"},
 		{func(sb *Superblock) { sb.FirstDataBlock = 0 }, "corrupt", "s_first_data_block is 0, expected 1"},
@@ -96,7 +99,7 @@ func TestCheckRefuses(t *testing.T) {
 		{func(sb *Superblock) { sb.InodesCount-- }, "corrupt", "s_inodes_count is 16383, expected 16384: 8 groups of 2048 inodes"},
 		{func(sb *Superblock) { sb.FeatureIncompat |= IncompatMetaBG; sb.FirstMetaBG = 2 }, "corrupt", "s_first_meta_bg is 2, expected at most 1"},
 		{func(sb *Superblock) {
-			sb.BlocksPerGroup, sb.InodesPerGroup, sb.DynInodeSize = 5, 8, 128
+			sb.BlocksPerGroup, sb.FragsPerGroup, sb.InodesPerGroup, sb.DynInodeSize = 5, 5, 8, 128
 			sb.InodesCount = 8 * (65535 / 5)
 		}, "corrupt", "too few for the superblock and the 410 blocks of descriptors of 13107 groups"},
 		{func(sb *Superblock) { sb.RevLevel = 0; sb.DynInodeSize = 7; sb.InodesCount-- }, "corrupt", "s_inodes_count"},

@@ -43,7 +43,7 @@ const (
 	ROCompatMetadataCsum = ext4.SbFeatureRoCompatMetadataCsum
 )
 
-// featureSets are the name tables of the library, indexed by featureSet.
+// libraryNames is the library's table of names for one of the feature words.
 func libraryNames(set featureSet) map[string]uint32 {
 	switch set {
 	case compatSet:

@@ -130,7 +130,7 @@ var goldenImages = []struct {
 	{"1k-meta_bg-nosparse", false, ext2test.Options{Size: 64 << 20, Args: []string{"-g", "256"}, Features: []string{"meta_bg", "^resize_inode", "^sparse_super"}, Inodes: 4000}},
 	{"2k", true, ext2test.Options{BlockSize: 2048, InodeSize: 512, Args: []string{"-e", "panic"}}},
 	{"2k-meta_bg", false, ext2test.Options{Size: 80 << 20, BlockSize: 2048, Args: []string{"-g", "512"}, Features: []string{"meta_bg", "^resize_inode"}, Inodes: 4000}},
-	{"4k", true, ext2test.Options{BlockSize: 4096, Size: 300 << 20, Inodes: 3000}},
+	{"4k", true, ext2test.Options{BlockSize: 4096, Size: 160 << 20, Inodes: 3000}},
 	{"4k-4096", false, ext2test.Options{BlockSize: 4096, InodeSize: 4096, Inodes: 300}},
 	{"4k-ext3", false, ext2test.Options{BlockSize: 4096, Type: "ext3"}},
 	{"8k", true, ext2test.Options{BlockSize: 8192, Size: 32 << 20}},

@@ -14,7 +14,7 @@ import (
 func TestInodeRoundTrip(t *testing.T) {
 	const seed = 7
 	r := rand.New(rand.NewPCG(seed, 0))
-	for i := range 20000 {
+	for i := range 6000 {
 		size := []int{128, 256, 512, 1024}[i%4]
 		sb := largeSuper(size)
 		b := make([]byte, size)
@@ -39,7 +39,7 @@ func TestInodeRoundTrip(t *testing.T) {
 func TestInodeFieldsRoundTrip(t *testing.T) {
 	const seed = 8
 	r := rand.New(rand.NewPCG(seed, 0))
-	for i := range 20000 {
+	for i := range 6000 {
 		size := []int{128, 256, 1024}[i%3]
 		sb := largeSuper(size)
 		first, last := sb.TimeRange()

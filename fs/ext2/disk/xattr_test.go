@@ -39,7 +39,7 @@ func sameXattrs(a, b []XattrEntry) bool {
 func TestXattrRoundTrip(t *testing.T) {
 	const seed = 12
 	r := rand.New(rand.NewPCG(seed, 0))
-	for round := range 5000 {
+	for round := range 1500 {
 		inInode := round%2 == 1
 		size := MinBlockSize << (round % 7)
 		if inInode {
