@@ -119,6 +119,15 @@ func TestBetsAreBounded(t *testing.T) {
 		t.Errorf("in one request: %+v", s)
 	}
 
+	// Also if what is read again happens to lie right behind what was read for nothing.
+	g := newFile(im, (12+2*8)*4096, 8, at(100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112,
+		121, 122, 123, 124, 125, 126, 127, 128, 50, 129, 138, 139, 140, 141, 142, 143, 144, 145), nil)
+	r = newRig(t, im)
+	r.bufs.get(50)
+	r.got()
+	r.read(r.mapper(g), 0, int(g.size))
+	r.want("100-120 121-129 138-145")
+
 	r = newRig(t, im)
 	m := r.mapper(f)
 	m.bets = new(mpage.Bets)
@@ -150,6 +159,21 @@ func TestBetLimits(t *testing.T) {
 		f := newFile(im, 14*4096-1, 1024, sequential(100), nil)
 		r := newRig(t, im)
 		r.read(r.mapper(f), 0, 64*4096)
+		r.want("100-114")
+		// Pages behind the end of the file are none of its vectors.
+		r = newRig(t, im)
+		list := folios(r.e, 20)
+		r.e.Readahead(r.mapper(f), list, f.size)
+		check(t, f, list, nil)
+		if got := r.dev.take(); len(got) != 1 || got[0].vecs != 12+1+2 {
+			t.Errorf("the device received %+v", got)
+		}
+	})
+	t.Run("file in the middle of a page", func(t *testing.T) {
+		im := newImage(1024, 1<<20)
+		f := newFile(im, 14*1024, 256, sequential(100), nil)
+		r := newRig(t, im)
+		r.read(r.mapper(f), 0, 64<<10)
 		r.want("100-114")
 	})
 	t.Run("device", func(t *testing.T) {

@@ -127,6 +127,9 @@ func TestLargeRequests(t *testing.T) {
 	if n, _, err := r.e.Read(m, dst, 100, f.size); n != int(f.size-100) || err != nil || !bytes.Equal(dst[:n], f.naive(100, n)) {
 		t.Errorf("%d %v", n, err)
 	}
+	if s := r.e.Stats(); s.Requests != 2 {
+		t.Errorf("5119 pages in %d parts", s.Requests)
+	}
 	if r.dev.most > 1024 {
 		t.Errorf("%d bios at once", r.dev.most)
 	}

@@ -5,7 +5,6 @@ package mpage
 // of the mapper is the page's own.
 func (r *request) fallback(i int, w window) {
 	r.count.Fallbacks++
-	r.straight = false
 	r.close()
 	f := &r.folios[i]
 	bs := r.e.blockSize
@@ -34,5 +33,4 @@ func (r *request) fallback(i int, w window) {
 		b += n
 		skip = 0
 	}
-	clear(data)
 }

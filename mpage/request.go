@@ -106,7 +106,9 @@ func (r *request) prepare() bool {
 			f.idle = true
 			continue
 		}
-		r.last = max(r.last, r.window(f).end)
+		if w := r.window(f); w.end > w.first {
+			r.last = max(r.last, w.end)
+		}
 	}
 	return len(r.folios) > 0
 }

@@ -269,7 +269,10 @@ func TestUptodateBuffer(t *testing.T) {
 			f := newFile(im, 12*bs, uint64(bs/4), sequential(100), nil)
 			r := newRig(t, im)
 			m := r.mapper(f)
-			inMemory := bytes.Repeat([]byte("dirty..."), int(2*bs)/8)
+			inMemory := make([]byte, 2*bs)
+			for i := range inMemory {
+				inMemory[i] = byte(i>>8 + i*7)
+			}
 			m.hook = func(iblock, max uint64) (mpage.Run, error, bool) {
 				switch {
 				case iblock < 5:
