@@ -13,8 +13,9 @@ import (
 // makes no group larger than 65528 blocks.)
 var backupPlaces = []int64{8193, 16384 * 2, 32768 * 4, 65528 * 8, 65528 * 16, 65528 * 32, 65528 * 64}
 
-// withBackupHint adds to the error of a bad primary superblock how to get at the file
-// system all the same, if there are backups that pass the checks.
+// withBackupHint adds to the error of a bad primary superblock, or of bad descriptors
+// behind it, how to get at the file system all the same, if there are backups that
+// pass the checks.
 func (fs *FS) withBackupHint(err error) error {
 	var corrupt *disk.CorruptError
 	var foreign *disk.NotExt2Error

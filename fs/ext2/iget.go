@@ -19,6 +19,7 @@ func (in *Inode) load() error {
 	buf.RLock()
 	in.raw = disk.DecodeInode(raw, in.fs.sb)
 	buf.RUnlock()
+	in.typ = in.raw.Mode & disk.ModeFmt
 	block := buf.Block()
 	buf.Release()
 	err = in.raw.CheckInode(in.ino, in.fs.sb)

@@ -13,6 +13,7 @@ import (
 type Inode struct {
 	fs  *FS
 	ino uint32
+	typ uint16 // file type bits of i_mode; set when the inode is read
 	dir dirState
 
 	// mu guards raw: shared for look-ups and reads of file content, exclusive for
@@ -107,10 +108,10 @@ func (in *Inode) Generation() uint32 {
 }
 
 // IsDir, IsReg and IsSymlink tell the type, which never changes while an inode is
-// referenced.
-func (in *Inode) IsDir() bool     { return in.raw.IsDir() }
-func (in *Inode) IsReg() bool     { return in.raw.IsReg() }
-func (in *Inode) IsSymlink() bool { return in.raw.IsSymlink() }
+// referenced. They take no lock.
+func (in *Inode) IsDir() bool     { return in.typ == disk.ModeDir }
+func (in *Inode) IsReg() bool     { return in.typ == disk.ModeReg }
+func (in *Inode) IsSymlink() bool { return in.typ == disk.ModeSymlink }
 
 // Attr gives the attributes, all of the same moment.
 func (in *Inode) Attr() Attr {

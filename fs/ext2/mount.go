@@ -22,7 +22,7 @@ func (fs *FS) mount() error {
 		return err
 	}
 	if err := fs.readGroups(); err != nil {
-		return err
+		return fs.withBackupHint(err)
 	}
 	fs.startCaches()
 	if err := fs.checkRoot(); err != nil {

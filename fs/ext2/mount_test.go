@@ -307,6 +307,64 @@ func BenchmarkMountTerabyte(b *testing.B) {
 	}
 }
 
+// TestOpenOptions: the ways to reach the device.
+func TestOpenOptions(t *testing.T) {
+	img := imageWith(t, ext2test.Options{BlockSize: 4096})
+	data, err := os.ReadFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := filepath.Join(t.TempDir(), "moved.img")
+	if err := os.WriteFile(moved, append(make([]byte, 12345*512), data...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	trace := filepath.Join(t.TempDir(), "trace")
+	for _, tt := range []struct {
+		name, path string
+		o          Options
+	}{
+		{"direct", img, Options{Direct: true}},
+		{"offset", moved, Options{Offset: 12345 * 512}},
+		{"offset and size", moved, Options{Offset: 12345 * 512, SizeLimit: int64(len(data))}},
+		{"trace", img, Options{Trace: trace}},
+		{"small cache", img, Options{CacheBytes: 1}},
+		{"16-bit ids", img, Options{NoUID32: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.o.ReadOnly, tt.o.Logger = true, quiet
+			fs, err := Open(tt.path, tt.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkHello(t, fs, img)
+			if err := fs.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if b, err := os.ReadFile(trace); err != nil || strings.Count(string(b), " read ") < 4 {
+		t.Errorf("the trace has %q, %v", b, err)
+	}
+	if _, err := Open(moved, Options{ReadOnly: true, Logger: quiet, Offset: 12345 * 512, SizeLimit: int64(len(data)) - 4096}); err == nil {
+		t.Error("opened a part that is too small")
+	}
+	if _, err := Open(img, Options{ReadOnly: true, Logger: quiet, Trace: "/nowhere/trace"}); err == nil {
+		t.Error("opened without the trace that was asked for")
+	}
+}
+
+// TestNoUID32: only the low halves of the ids count.
+func TestNoUID32(t *testing.T) {
+	c := craft(t, 1024)
+	c.inode(fileIno, func(in *disk.Inode) { in.UID, in.GID = 0x12345, 0xABCDE })
+	for _, no := range []bool{false, true} {
+		a := openInode(t, c.open(Options{NoUID32: no}), fileIno).Attr()
+		if no && (a.UID != 0x2345 || a.GID != 0xBCDE) || !no && (a.UID != 0x12345 || a.GID != 0xABCDE) {
+			t.Errorf("NoUID32 %v: owner %x:%x", no, a.UID, a.GID)
+		}
+	}
+}
+
 // TestCloseTwice: the second time it says so.
 func TestCloseTwice(t *testing.T) {
 	fs := craft(t, 1024).open(Options{})

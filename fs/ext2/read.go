@@ -13,11 +13,22 @@ import (
 // than to the end of a page, p may have been written to. Read watches for sequential
 // readers and has the host read ahead for them.
 func (in *Inode) Read(p []byte, off int64) (int, error) {
-	n, cold, err := in.read(p, off)
-	if err == nil && n > 0 {
-		in.readAhead(off, int64(n), cold)
+	if err := in.readable(); err != nil {
+		return 0, err
 	}
-	return n, err
+	if off < 0 {
+		return 0, ErrInvalid
+	}
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	n, cold, err := in.fs.engine.Read((*blockMap)(in), p, off, int64(in.raw.Size))
+	if err != nil {
+		return n, in.fs.contentError(in.ino, off, err)
+	}
+	if n > 0 {
+		in.readAheadLocked(off, int64(n), cold)
+	}
+	return n, nil
 }
 
 // ReadAt reads as io.ReaderAt says.
@@ -27,22 +38,6 @@ func (in *Inode) ReadAt(p []byte, off int64) (int, error) {
 		err = io.EOF
 	}
 	return n, err
-}
-
-func (in *Inode) read(p []byte, off int64) (n int, cold bool, err error) {
-	if err := in.readable(); err != nil {
-		return 0, false, err
-	}
-	if off < 0 {
-		return 0, false, ErrInvalid
-	}
-	in.mu.RLock()
-	defer in.mu.RUnlock()
-	n, cold, err = in.fs.engine.Read((*blockMap)(in), p, off, int64(in.raw.Size))
-	if err != nil {
-		err = in.fs.contentError(in.ino, off, err)
-	}
-	return n, cold, err
 }
 
 // readable: only regular files have content to read.

@@ -107,9 +107,9 @@ func (p *readAheadPool) stop() {
 	p.running.Wait()
 }
 
-// readAhead is told of each request that was served, and asks the host for what its
-// stream wants next, in the background.
-func (in *Inode) readAhead(off, n int64, cold bool) {
+// readAheadLocked is told of each request that was served, and asks the host for what
+// its stream wants next, in the background. The inode is locked, at least shared.
+func (in *Inode) readAheadLocked(off, n int64, cold bool) {
 	fs := in.fs
 	if fs.opts.NoReadAhead {
 		return
