@@ -365,6 +365,23 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
+// One bio has no more vectors than the host takes in one request.
+func TestPrefetchMany(t *testing.T) {
+	dev, _ := newDevice(1024, 3000)
+	c := cache.New(dev, 1024, 64<<20)
+	var all []uint64
+	for n := range uint64(3000) {
+		all = append(all, n)
+	}
+	c.Prefetch(all, blockio.Indirect)
+	if got := dev.take(); got != "[indirect:0+1024 indirect:1024+1024 indirect:2048+952]" {
+		t.Errorf("the device received %v", got)
+	}
+	if s := c.Stats(); s.Prefetched != 3000 || s.Reads != 3 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // Who needs a block that is being prefetched waits for it; if that fails, it reads.
 func TestPrefetchAndGet(t *testing.T) {
 	for _, fail := range []bool{false, true} {

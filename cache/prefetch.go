@@ -6,9 +6,6 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio"
 )
 
-// maxPrefetchVecs bounds a bio of Prefetch: as many vectors as one preadv takes.
-const maxPrefetchVecs = 1024
-
 // Prefetch reads those of the blocks that are not in the cache, neighbours with one
 // bio, and returns when they are there. It is a hint: blocks that cannot be read, or
 // that lie past the end of the device, are left out without a word, and so are those
@@ -16,7 +13,6 @@ const maxPrefetchVecs = 1024
 func (c *Cache) Prefetch(blocks []uint64, what blockio.Purpose) {
 	want := slices.Clone(blocks)
 	slices.Sort(want)
-	want = slices.Compact(want)
 	end := uint64(max(c.dev.Size(), 0)) / uint64(c.blockSize)
 	most := max(c.blocks/2, 1)
 	var missing []*Buffer
@@ -55,7 +51,7 @@ func (c *Cache) readAll(missing []*Buffer, what blockio.Purpose) {
 	var bios []*blockio.Bio
 	var last *blockio.Bio
 	for i, b := range missing {
-		if last == nil || b.block != missing[i-1].block+1 || len(last.Vecs) == maxPrefetchVecs {
+		if last == nil || b.block != missing[i-1].block+1 || len(last.Vecs) == blockio.MergeVecs {
 			last = &blockio.Bio{Op: blockio.Read, For: what, Off: c.offset(b.block)}
 			bios = append(bios, last)
 		}

@@ -148,7 +148,7 @@ func (f *file) unknown(b int64, known map[uint64]bool) []uint64 {
 func randomFile(rng *rand.Rand, im *image, space uint64) *file {
 	per := []uint64{3, 4, 8, 16, uint64(im.bs / 4)}[rng.IntN(5)]
 	maxBlocks := int64(12 + per + per*per)
-	blocks := 1 + rng.Int64N(min(maxBlocks, 200))
+	blocks := 1 + rng.Int64N(min(maxBlocks, 200, 4<<20/im.bs))
 	size := blocks*im.bs - rng.Int64N(im.bs)
 	jump, hole, behind := rng.IntN(30), rng.IntN(20), rng.IntN(4)
 	used := map[uint64]bool{}
@@ -240,7 +240,7 @@ func TestRandomLayouts(t *testing.T) {
 	t.Logf("repeat with -mpage.seed=%d", seed)
 	rounds := 40
 	if testing.Short() || raceEnabled {
-		rounds = 15
+		rounds = 10
 	}
 	for _, bs := range []int64{1024, 2048, 4096, 8192, 16384, 32768, 65536} {
 		t.Run(fmt.Sprint(bs), func(t *testing.T) {

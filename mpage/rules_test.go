@@ -116,11 +116,14 @@ func TestBridge(t *testing.T) {
 	// Nothing is read over when nothing is read before it.
 	m = r.mapper(f)
 	m.hook = func(iblock, max uint64) (mpage.Run, error, bool) {
-		return mpage.Run{Block: 100, Count: min(max, 12), Flags: mpage.Mapped | mpage.Uptodate | mpage.Boundary,
-			Next: 112, Span: 1024, Data: f.naive(0, 12*4096)}, nil, iblock == 0
+		if iblock < 6 {
+			return mpage.Run{Block: 100 + iblock, Count: 6 - iblock, Flags: mpage.Mapped}, nil, true
+		}
+		return mpage.Run{Block: 106, Count: 6, Flags: mpage.Mapped | mpage.Uptodate | mpage.Boundary,
+			Next: 112, Span: 1024, Data: f.naive(6*4096, 6*4096)}, nil, iblock == 6
 	}
 	r.read(m, 0, 20*4096)
-	r.want("113-120")
+	r.want("100-105 113-120")
 }
 
 // A next table so far away that its offset wraps around to the end of the run is not there.
