@@ -57,9 +57,13 @@ var hashNames = []string{"legacy", "half_md4", "tea", "legacy-unsigned", "half_m
 // it in several ways. want is a map because that is the simplest directory there is.
 func checkDir(t *testing.T, in *Inode, want map[string]uint32) {
 	t.Helper()
+	i := 0
 	for name, ino := range want {
 		if got, err := in.LookupIno(name); got != ino || err != nil {
 			t.Fatalf("%q: inode %d, %v; want %d", name, got, err, ino)
+		}
+		if i++; len(want) > 10000 && i%8 != 0 {
+			continue
 		}
 		absent := name[:len(name)-1] + "\x7f"
 		if got, err := in.LookupIno(absent); !errors.Is(err, ErrNotExist) {
@@ -84,7 +88,7 @@ func checkDir(t *testing.T, in *Inode, want map[string]uint32) {
 		t.Fatalf("%d entries listed, beginning with %v; want %d", len(all), all[:2], len(want)+2)
 	}
 	for _, n := range []int{1, 7, 500} {
-		if n == 1 && len(want) > 3000 {
+		if len(want) > 500*n {
 			continue
 		}
 		again, _, err := listFrom(t, in, 0, n)

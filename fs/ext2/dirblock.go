@@ -156,7 +156,7 @@ func checkName(name string) error {
 	switch {
 	case len(name) > disk.MaxNameLen:
 		return ErrNameTooLong
-	case name == "" || strings.ContainsAny(name, "/\x00"):
+	case name == "" || strings.IndexByte(name, '/') >= 0 || strings.IndexByte(name, 0) >= 0:
 		return ErrNotExist
 	}
 	return nil

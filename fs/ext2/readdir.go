@@ -207,6 +207,10 @@ func (b *dirBatch) add(r *dirReader, pos uint64, e disk.Dirent) {
 	if t > disk.TypeSymlink || !r.in.fs.sb.HasIncompat(disk.IncompatFiletype) {
 		t = disk.TypeUnknown
 	}
+	if b.ents == nil { // most names have 5 bytes or more
+		b.ents = make([]batchEntry, 0, r.in.fs.blockSize/16)
+		b.names = make([]byte, 0, r.in.fs.blockSize)
+	}
 	b.ents = append(b.ents, batchEntry{pos: pos, ino: e.Inode, name: uint32(len(b.names)), nameLen: uint8(len(e.Name)), fileType: t})
 	b.names = append(b.names, e.Name...)
 }
