@@ -3,12 +3,12 @@ module github.com/ext2fuse/ext2fuse
 go 1.25.0
 
 require (
-	github.com/agext/levenshtein v1.2.3
+	github.com/agext/levenshtein v1.2.3 // the option a mistyped one is nearest to
 	github.com/diskfs/go-diskfs v1.9.4
 	github.com/dsoprea/go-ext4 v0.0.0-20190528173430-c13b09fc0ff8
 	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/moby/sys/mountinfo v0.7.2
-	github.com/spf13/pflag v1.1.0
+	github.com/spf13/pflag v1.1.0 // options among the operands, bundled and repeated, as mount(8) passes them; flag stops at the first operand
 	golang.org/x/sys v0.46.0
 )
 

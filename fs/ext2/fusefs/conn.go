@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -14,23 +15,24 @@ import (
 // conn is a connection to the kernel, and the crew that serves it.
 //
 // One goroutine waits for the next request, and handles it itself. That is the
-// fastest way to answer, because nobody has to be woken for it: a reply takes half the
-// time it takes with several readers waiting, among whom the kernel goes round. But a
-// request must not wait for another one that waits for the image. So the goroutine is
-// relieved, by a new one, before it does something that takes its time:
+// fastest way to answer, because nobody has to be woken for it: with several readers
+// waiting the kernel goes round among them, and a reply takes twice the time. A
+// sequential reader, too, is served fastest by one, which finds its memory in the
+// processor's cache. But a request must not wait for another one that waits for the
+// image. So the goroutine is relieved, by a new one, before it handles a request when
 //
-//   - a read of the image is about to wait for the disk (blockio tells),
-//   - the request is a large READ, whose copying keeps one processor busy,
 //   - somebody else is at work, who may hold what this request wants,
-//   - more requests were waiting already, so that there is work for another processor,
-//   - or nobody would tell that it is about to wait.
+//   - more requests wait already, and there are processors to spare,
+//   - nobody would tell that the image makes it wait,
 //
-// Who comes back and finds the place taken, ends.
+// and while it handles one, when a read of the image is about to wait for the disk
+// (blockio tells). Who comes back and finds the place taken, ends.
 type conn struct {
 	fd    int
 	proto *fuse.ProtocolServer
 	log   *slog.Logger
 	blind bool // the device does not tell when it waits
+	busy  int  // crew up to which waiting requests are reason to relieve
 
 	mu      sync.Mutex
 	reading bool // somebody waits for the next request
@@ -44,6 +46,8 @@ type conn struct {
 func newConn(fd int, proto *fuse.ProtocolServer, log *slog.Logger) *conn {
 	return &conn{
 		fd: fd, proto: proto, log: log,
+		// Half the processors are left to those who ask.
+		busy:    runtime.GOMAXPROCS(0) / 2,
 		done:    make(chan struct{}),
 		buffers: sync.Pool{New: func() any { return newBuffers() }},
 	}
@@ -90,12 +94,12 @@ func (c *conn) relieve() {
 }
 
 // take is called by the reader when it has got a request: its place is free. It tells
-// whether others are at work.
-func (c *conn) take() (alone bool) {
+// how many are at work now, itself included.
+func (c *conn) take() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reading = false
-	return c.crew == 1
+	return c.crew
 }
 
 // resume is called after a request is answered. It tells whether to read the next
@@ -157,8 +161,8 @@ func (c *conn) work() {
 			c.handle(b, r)
 			continue
 		}
-		alone := c.take()
-		if !alone || c.blind || r.bulky() || time.Since(before) < atOnce && c.more() {
+		working := c.take()
+		if working > 1 || c.blind || working < c.busy && time.Since(before) < atOnce && c.more() {
 			c.relieve()
 		}
 		c.handle(b, r)

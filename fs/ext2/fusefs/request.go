@@ -84,11 +84,6 @@ func (r request) quick() bool {
 	return false
 }
 
-// bulk is from how many bytes on a READ is left to itself.
-const bulk = 128 << 10
-
-func (r request) bulky() bool { return r.opcode() == opRead && r.data() >= bulk }
-
 // buffers are what one of the crew works with: room for the largest request, and for
 // a reply.
 type buffers struct {
