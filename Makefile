@@ -29,9 +29,10 @@ demo: setup build ## make an image, mount it, show it, unmount it, check it
 	@scripts/demo.sh
 
 .PHONY: test
-test: setup lint build ## everything: lint, short fuzzing, one processor, then all tests under -race
+test: setup lint build ## lint, short fuzzing, one processor, the matrix, all tests under -race
 	scripts/fuzz.sh 3s
 	GOMAXPROCS=1 go test -count=1 $(CONCURRENT)
+	go test -count=1 -run Matrix ./scripts/mountcompare
 	go test -race -timeout 15m ./...
 
 .PHONY: lint

@@ -79,6 +79,10 @@ func makeImage(dir string) (img string, content []byte, err error) {
 		return "", nil, err
 	}
 	img = filepath.Join(dir, "image")
+	// mke2fs is not on a plain user's PATH everywhere.
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		return "", nil, err
+	}
 	cmd := exec.Command("mke2fs", "-q", "-t", "ext2", "-b", fmt.Sprint(blockSize), "-d", root, img, "8M")
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return "", nil, fmt.Errorf("mke2fs: %w: %s", err, msg)

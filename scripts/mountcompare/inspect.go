@@ -66,17 +66,20 @@ func (w *walker) attributes(n *node, st *unix.Statx_t) {
 }
 
 func (w *walker) readlink(dir int, name string) string {
-	buf := make([]byte, 64<<10+1)
-	n, err := unix.Readlinkat(dir, name, buf)
+	bufp := w.buffers.Get().(*[]byte)
+	defer w.buffers.Put(bufp)
+	n, err := unix.Readlinkat(dir, name, *bufp)
 	if err != nil {
 		return w.failed(err)
 	}
-	return quote(string(buf[:n]))
+	return quote(string((*bufp)[:n]))
 }
 
 // xattrs reads all extended attributes, ACLs among them.
 func (w *walker) xattrs(n *node, path string) {
-	buf := make([]byte, 64<<10)
+	bufp := w.buffers.Get().(*[]byte)
+	defer w.buffers.Put(bufp)
+	buf := (*bufp)[:64<<10] // as large as the kernel allows
 	length, err := unix.Llistxattr(path, buf)
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		length, err = 0, nil
@@ -86,19 +89,18 @@ func (w *walker) xattrs(n *node, path string) {
 		return
 	}
 	n.xattrs = map[string]string{}
-	for _, name := range strings.Split(string(buf[:length]), "\x00") {
+	for name := range strings.SplitSeq(string(buf[:length]), "\x00") {
 		if name == "" {
 			continue
 		}
-		value := make([]byte, 64<<10)
-		size, err := unix.Lgetxattr(path, name, value)
+		size, err := unix.Lgetxattr(path, name, buf)
 		if err != nil {
 			if text := w.failed(err); text != "" {
 				n.xattrs[name] = text
 			}
 			continue
 		}
-		n.xattrs[name] = string(value[:size])
+		n.xattrs[name] = string(buf[:size])
 	}
 	n.nameXattrs()
 }

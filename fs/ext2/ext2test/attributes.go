@@ -98,7 +98,7 @@ func ACL(entries ...ACLEntry) []byte {
 
 // acls: access and default ones, named users and groups, inherited ones.
 func (p populator) acls(dir string) {
-	access := ACL(ACLEntry{ACLUserObj, 6, 0}, ACLEntry{ACLUser, 4, 1000}, ACLEntry{ACLUser, 7, 100000}, ACLEntry{ACLGroupObj, 4, 0},
+	access := ACL(ACLEntry{ACLUserObj, 7, 0}, ACLEntry{ACLUser, 4, 1000}, ACLEntry{ACLUser, 7, 100000}, ACLEntry{ACLGroupObj, 4, 0},
 		ACLEntry{ACLGroup, 6, 50}, ACLEntry{ACLMask, 7, 0}, ACLEntry{ACLOther, 0, 0})
 	inherited := ACL(ACLEntry{ACLUserObj, 7, 0}, ACLEntry{ACLGroupObj, 5, 0}, ACLEntry{ACLGroup, 7, 4000000000}, ACLEntry{ACLMask, 5, 0}, ACLEntry{ACLOther, 5, 0})
 	file := filepath.Join(dir, "file")
