@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"log/slog"
@@ -25,6 +26,7 @@ type crafted struct {
 	next      uint32 // next block to hand out
 	limit     uint32
 	naive     naiveImage
+	layout    *FS // the image as it was made, to tell where things are
 }
 
 // naiveImage reads an image in the simplest way there is: the model for the block map.
@@ -67,7 +69,7 @@ func (n naiveImage) walk(iblock [15]uint32, ib int64) (tables []uint32, block ui
 }
 
 // baseImages holds an image per block size, made once.
-var baseImages = map[int][]byte{}
+var baseImages = map[int]*blockiotest.Mem{}
 
 // craft makes an image of 512 blocks, or 8 MiB if that is more, with one empty file, /file.
 func craft(t testing.TB, blockSize int) *crafted {
@@ -78,19 +80,39 @@ func craft(t testing.TB, blockSize int) *crafted {
 			t.Fatal(err)
 		}
 		img := ext2test.Make(t, ext2test.Options{Size: max(8<<20, 512*int64(blockSize)), BlockSize: blockSize, Inodes: 64, Root: dir})
-		data, err := os.ReadFile(img)
-		if err != nil {
-			t.Fatal(err)
-		}
-		baseImages[blockSize] = data
+		baseImages[blockSize] = sparseMem(t, img)
 	}
-	dev := blockiotest.MemOf(baseImages[blockSize])
+	dev := baseImages[blockSize].Clone()
 	c := &crafted{t: t, dev: dev, blockSize: blockSize, naive: naiveImage{dev, int64(blockSize)}}
 	fs := c.open(Options{})
+	c.layout = fs
 	last := fs.groups[0]
 	c.next = last.inodeTable + fs.sb.InodeTableBlocks() + 32
 	c.limit = uint32(min(fs.sb.GroupFirstBlock(0)+uint64(fs.sb.GroupBlocks(0)), uint64(fs.sb.BlocksCount)))
 	return c
+}
+
+// sparseMem is a device in memory with the content of a file, and memory for those
+// parts only that are not zero.
+func sparseMem(t testing.TB, path string) *blockiotest.Mem {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev := blockiotest.NewMem(int64(len(data)))
+	const piece = 64 << 10
+	zero := make([]byte, piece)
+	for off := 0; off < len(data); off += piece {
+		part := data[off:min(off+piece, len(data))]
+		if bytes.Equal(part, zero[:len(part)]) {
+			continue
+		}
+		if _, err := dev.WritevAt([][]byte{part}, int64(off)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dev
 }
 
 // open opens the image as it is now; it is closed with the test.
@@ -116,7 +138,7 @@ const fileIno = 12
 
 // inode changes an inode in its table.
 func (c *crafted) inode(ino uint32, change func(*disk.Inode)) {
-	fs := c.open(Options{})
+	fs := c.layout
 	block, off := fs.inodeBlock(ino)
 	at := int64(block)*int64(c.blockSize) + int64(off)
 	raw := c.dev.Bytes(at, int64(fs.sb.InodeSize()))

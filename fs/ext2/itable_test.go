@@ -27,10 +27,16 @@ func inodesInMemory(fs *FS) (all, idle int) {
 	return all, idle
 }
 
+// manyImages are the images of manyInodes, made once.
+var manyImages = map[int][]byte{}
+
 // manyInodes is an image with n files; their inode numbers follow one another from
 // fileIno on.
 func manyInodes(t testing.TB, n int) []byte {
 	t.Helper()
+	if b := manyImages[n]; b != nil {
+		return b
+	}
 	dir := t.TempDir()
 	for i := range n {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("f%05d", i)), nil, 0o644); err != nil {
@@ -41,6 +47,7 @@ func manyInodes(t testing.TB, n int) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	manyImages[n] = b
 	return b
 }
 

@@ -62,6 +62,7 @@ type seekWalk struct {
 	perBits uint
 	end     uint64 // file blocks
 	path    treePath
+	tables  uint32 // looked at
 }
 
 // seekPrefetch is how many tables are read at once when many have to be looked at.
@@ -101,6 +102,9 @@ func (w *seekWalk) tree(ptr uint32, depth int, base, iblock uint64) (at uint64, 
 	}
 	defer buf.Release()
 	defer func() { w.path.n-- }()
+	if w.tables++; w.tables > w.m.fs.sb.BlocksCount {
+		return 0, false, w.m.badPointer("indirect block pointer", iblock, uint64(ptr), "a table of another place: there are more tables than blocks")
+	}
 	table, shift, per := buf.Data(), w.perBits*uint(depth-1), 1<<w.perBits
 	i, ahead := int((iblock-base)>>shift), 0
 	per = int(min(uint64(per), (w.end-base+1<<shift-1)>>shift))
