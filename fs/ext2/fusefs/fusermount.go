@@ -73,7 +73,7 @@ func fuserunmount(dir string, lazy bool) error {
 	switch {
 	case err == nil:
 		return nil
-	case strings.Contains(string(out), unix.EBUSY.Error()):
+	case strings.Contains(strings.ToLower(string(out)), unix.EBUSY.Error()):
 		return &MountError{Dir: dir, Reason: "in use", Err: unix.EBUSY}
 	}
 	return &MountError{Dir: dir, Reason: helperSaid(string(out), err), Err: err}

@@ -96,7 +96,9 @@ type counter struct {
 
 func (c *counter) Write(line []byte) (int, error) {
 	if rest, ok := bytes.CutPrefix(line, []byte("rx ")); ok {
-		if f := strings.Fields(string(rest)); len(f) > 2 && f[2] != settleNode {
+		f := strings.Fields(string(rest))
+		rootACL := bytes.Contains(rest, []byte("GETXATTR n1 ")) && bytes.Contains(rest, []byte("posix_acl_access"))
+		if len(f) > 2 && f[2] != settleNode && !rootACL {
 			c.mu.Lock()
 			c.n[f[1]]++
 			c.mu.Unlock()
@@ -106,7 +108,8 @@ func (c *counter) Write(line []byte) (int, error) {
 }
 
 // take gives the counts since the last call. What the kernel sends when it likes
-// (forgets, interrupts) is not among them.
+// (forgets, interrupts), and the root directory's access list, which it asks for again
+// and again when a plain user walks a path, are not among them.
 func (c *counter) take() map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
