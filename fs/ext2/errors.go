@@ -36,7 +36,8 @@ var (
 	ErrNotSupported = &Error{"operation not supported", syscall.EOPNOTSUPP}
 	ErrNoData       = &Error{"no data or hole at or behind the offset", syscall.ENXIO}
 	ErrTooBig       = &Error{"file too large", syscall.EFBIG}
-	errReadWrite    = &Error{"writing is not supported yet: mount read-only (-o ro)", syscall.EROFS}
+	ErrNoSpace      = &Error{"no space left on the file system", syscall.ENOSPC}
+	ErrPerm         = &Error{"operation not permitted", syscall.EPERM}
 	ErrClosed       = &Error{"the file system is closed", syscall.EBADF}
 )
 

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ type FS struct {
 	dev        blockio.Device
 	opts       Options
 	log        *slog.Logger
+	superMu    sync.Mutex       // a leaf but for the buffers'; guards changes of sb
 	sb         *disk.Superblock // as found at mount; never changed on a read-only mount
 	blockSize  int
 	blockBits  uint
@@ -33,6 +35,14 @@ type FS struct {
 	funnel    errorFunnel
 
 	readAhead readAheadPool
+	// Of a read-write mount.
+	ckpt       *cache.Checkpoint
+	readOnly   atomic.Bool // nothing may change: mounted so, or turned so by an error
+	stateFound uint16      // s_state at mount, restored by a clean end
+	space      space
+	orphans    orphanList
+	reaper     reaper
+
 	closed    atomic.Bool
 	closeOnce sync.Once
 }
@@ -53,6 +63,8 @@ func New(dev blockio.Device, o Options) (*FS, error) {
 
 // Super is a copy of the superblock as it was found at mount.
 func (fs *FS) Super() *disk.Superblock {
+	fs.superMu.Lock()
+	defer fs.superMu.Unlock()
 	sb := *fs.sb
 	return &sb
 }
@@ -65,7 +77,7 @@ func (fs *FS) Warnings() []string { return fs.warnings }
 func (fs *FS) BlockSize() int { return fs.blockSize }
 
 // ReadOnly tells whether writes are refused.
-func (fs *FS) ReadOnly() bool { return fs.opts.ReadOnly }
+func (fs *FS) ReadOnly() bool { return fs.readOnly.Load() }
 
 // Device is the device the file system is on, for its counters and its size.
 func (fs *FS) Device() blockio.Device { return fs.dev }
@@ -80,7 +92,11 @@ func (fs *FS) Close() error {
 	fs.closeOnce.Do(func() {
 		fs.closed.Store(true)
 		fs.readAhead.stop()
-		err = fs.dev.Close()
+		err = nil
+		if fs.ckpt != nil {
+			err = fs.stopWriting()
+		}
+		err = errors.Join(err, fs.dev.Close())
 	})
 	return err
 }

@@ -51,7 +51,7 @@ var (
 // hole goes on as far as the tables already looked at tell.
 func (m *blockMap) GetBlock(iblock, max uint64, create bool) (mpage.Run, error) {
 	if create {
-		return mpage.Run{}, ErrReadOnly
+		return m.getOrCreate(iblock, max)
 	}
 	if iblock < disk.NDirBlocks {
 		return m.direct(iblock, max)

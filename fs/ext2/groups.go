@@ -12,8 +12,12 @@ type group struct {
 	blockBitmap uint32
 	inodeBitmap uint32
 	inodeTable  uint32
+	counts      groupCounts
 	base        uint32 // blocks at its start: superblock, descriptors, those reserved for more
 }
+
+// groupCounts are the counters of a group's descriptor as found at mount.
+type groupCounts struct{ freeBlocks, freeInodes, dirs uint16 }
 
 // counts are sums over the group descriptors.
 type counts struct {
@@ -65,7 +69,7 @@ func (fs *FS) addGroup(g uint32, d disk.GroupDesc) {
 			reserved = min(uint32(fs.sb.ReservedGDT), uint32(fs.blockSize/4))
 		}
 	}
-	fs.groups = append(fs.groups, group{d.BlockBitmap, d.InodeBitmap, d.InodeTable, base + reserved})
+	fs.groups = append(fs.groups, group{d.BlockBitmap, d.InodeBitmap, d.InodeTable, groupCounts{d.FreeBlocks, d.FreeInodes, d.UsedDirs}, base + reserved})
 	fs.counts.freeBlocks += uint64(d.FreeBlocks)
 	fs.counts.freeInodes += uint64(d.FreeInodes)
 	fs.counts.base += uint64(base + reserved)

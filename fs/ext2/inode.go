@@ -2,6 +2,7 @@ package ext2
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/mpage"
@@ -18,11 +19,15 @@ type Inode struct {
 
 	// mu guards raw: shared for look-ups and reads of file content, exclusive for
 	// changes.
-	mu  sync.RWMutex
-	raw disk.Inode
+	mu    sync.RWMutex
+	raw   disk.Inode
+	alloc allocState
 
 	stream stream     // the sequential reader, for read-ahead
 	bets   mpage.Bets // the engine's
+
+	// nameless: the last link is gone. The inode is deleted with its last reference.
+	nameless atomic.Bool
 
 	// Guarded by the lock of the inode's shard of the inode table.
 	refs       uint64

@@ -101,11 +101,47 @@ func (t *inodeTable) ref(in *Inode, n uint64) {
 	sh.mu.Unlock()
 }
 
+// insert puts a new inode into the table, with a reference: its number was free.
+func (t *inodeTable) insert(in *Inode) {
+	sh := t.shard(in.ino)
+	in.refs, in.state = 1, loadDone
+	sh.mu.Lock()
+	if old := sh.inodes[in.ino]; old != nil {
+		sh.unidle(old)
+	}
+	sh.inodes[in.ino] = in
+	sh.mu.Unlock()
+}
+
+// find is the inode if it is in memory, referenced or not; no reference is taken.
+func (t *inodeTable) find(ino uint32) *Inode {
+	sh := t.shard(ino)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if in := sh.inodes[ino]; in != nil && in.state == loadDone {
+		return in
+	}
+	return nil
+}
+
 // put drops n references. Giving back more than are held counts as giving back all.
+// With the last one an inode without names is deleted.
 func (t *inodeTable) put(in *Inode, n uint64) {
 	sh := t.shard(in.ino)
 	sh.mu.Lock()
 	held := in.refs
+	if held > 0 && n >= held && in.nameless.Load() && !in.fs.readOnly.Load() {
+		in.refs, in.state, in.err = 1, loadFailed, ErrStale // nobody gets it any more
+		sh.mu.Unlock()
+		in.fs.reap(in)
+		sh.mu.Lock()
+		if sh.inodes[in.ino] == in {
+			delete(sh.inodes, in.ino)
+		}
+		sh.mu.Unlock()
+		in.dir.evicted()
+		return
+	}
 	in.refs -= min(n, held)
 	var out *Inode
 	if held > 0 && in.refs == 0 {

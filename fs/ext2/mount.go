@@ -31,7 +31,12 @@ func (fs *FS) mount() error {
 	for _, w := range fs.warnings {
 		fs.log.Warn(w)
 	}
-	return nil
+	fs.readOnly.Store(true)
+	if fs.opts.ReadOnly || fs.sb.ForceReadOnly() {
+		return nil
+	}
+	fs.readOnly.Store(false)
+	return fs.startWriting()
 }
 
 // superOffset is where the superblock is read, in bytes.
@@ -67,9 +72,6 @@ func (fs *FS) readSuperblock() error {
 	}
 	fs.sb = sb
 	fs.warnings, err = sb.Check(fs.dev.Size(), !fs.opts.ReadOnly)
-	if err == nil && !fs.opts.ReadOnly {
-		err = errReadWrite
-	}
 	return err
 }
 
@@ -106,11 +108,16 @@ const (
 	nameShare  = 4 // one in four for name indexes; blocks have the rest
 )
 
-func (fs *FS) startCaches() {
-	total := fs.opts.CacheBytes
-	if total <= 0 {
-		total = DefaultCacheBytes
+// cacheBytes is the bound on the memory for metadata.
+func (fs *FS) cacheBytes() int64 {
+	if fs.opts.CacheBytes <= 0 {
+		return DefaultCacheBytes
 	}
+	return fs.opts.CacheBytes
+}
+
+func (fs *FS) startCaches() {
+	total := fs.cacheBytes()
 	fs.cache = cache.New(fs.dev, fs.blockSize, total-total/inodeShare-total/nameShare)
 	fs.engine = mpage.New(fs.dev, fs.blockSize, fs.cache)
 	fs.inodes.init(total / inodeShare)

@@ -33,6 +33,14 @@ type Options struct {
 	Errors ErrorPolicy
 	// NoReadAhead: sequential reads do not make the host read ahead.
 	NoReadAhead bool
+	// ResUID and ResGID may use the reserved blocks, instead of those the superblock
+	// names (s_def_resuid, s_def_resgid).
+	ResUID, ResGID *uint32
+	// MountPoint is noted in the superblock (s_last_mounted) by a read-write mount.
+	MountPoint string
+	// Discard punches freed blocks out of the image, or discards them on the device,
+	// once their release is durable.
+	Discard bool
 	// Logger gets warnings and damage found; nil is slog.Default().
 	Logger *slog.Logger
 }

@@ -1,0 +1,82 @@
+package ext2
+
+import (
+	"errors"
+	"time"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// errRetry ends an operation that found no room while releases were pending: the
+// operation undid what it did, and runs again after a checkpoint.
+var errRetry = errors.New("no room before the next checkpoint")
+
+// update runs a changing operation, f, which dirties at most credits blocks. It may run
+// f several times: f has undone everything when it returns errRetry.
+func (fs *FS) update(credits int, f func() error) error {
+	for try := 0; ; try++ {
+		if err := fs.begin(credits); err != nil {
+			return err
+		}
+		err := f()
+		fs.ckpt.End(credits)
+		if !errors.Is(err, errRetry) {
+			return err
+		}
+		if try == 2 {
+			return ErrNoSpace
+		}
+		fs.reaper.wait()
+		if err := fs.Sync(); err != nil {
+			return err
+		}
+	}
+}
+
+// begin opens an operation if the file system takes any.
+func (fs *FS) begin(credits int) error {
+	if fs.readOnly.Load() {
+		return ErrReadOnly
+	}
+	if err := fs.ckpt.Begin(credits); err != nil {
+		return ErrReadOnly
+	}
+	return nil
+}
+
+// Sync returns when everything changed before the call is durable.
+func (fs *FS) Sync() error {
+	if fs.ckpt == nil {
+		return nil
+	}
+	return fs.ckpt.Commit()
+}
+
+// now is the time to put into inodes: whole seconds where an inode has no room for more.
+func (fs *FS) now() disk.Timespec {
+	t := time.Now()
+	ts := disk.Timespec{Sec: t.Unix(), Nsec: uint32(t.Nanosecond())}
+	if fs.sb.InodeSize() == disk.GoodOldInodeSize {
+		ts.Nsec = 0
+	}
+	return ts
+}
+
+// flushLocked puts the inode into its inode table buffer. Every operation that changed
+// an inode ends with it. The inode's lock is held, exclusively.
+func (in *Inode) flushLocked() error {
+	buf, _, err := in.fs.inodeBuffer(in.ino)
+	if err != nil {
+		return err
+	}
+	defer buf.Release()
+	_, off := in.fs.inodeBlock(in.ino)
+	modify(buf, func(b []byte) {
+		raw := in.raw
+		if next, on := in.fs.orphans.next(in.ino); on {
+			raw.Dtime = next
+		}
+		raw.Encode(b[off:], in.fs.sb)
+	})
+	return nil
+}

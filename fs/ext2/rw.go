@@ -1,0 +1,129 @@
+package ext2
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/cache"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// How soon changes reach the device with nobody asking: written, so that the death of
+// this process loses nothing, and durable, so that the death of the host loses little.
+const (
+	writeDelay = 200 * time.Millisecond
+	flushDelay = 5 * time.Second
+)
+
+// dirtyShare is the part of the block cache that one epoch may dirty.
+const dirtyShare = 4
+
+// startWriting readies the file system for changes: space accounting, the checkpoint,
+// the superblock's mount fields. Nothing was written before it.
+func (fs *FS) startWriting() error {
+	fs.initSpace()
+	fs.orphans.init()
+	fs.reaper.init()
+	share := int(fs.cacheBytes()) / dirtyShare / fs.blockSize
+	fs.ckpt = cache.NewCheckpoint(fs.cache, &cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize}, cache.CheckpointOptions{
+		MaxDirty:       max(share, 4*freeCredits),
+		Background:     writeDelay,
+		Flush:          flushDelay,
+		BeforeSnapshot: fs.superCounts,
+		AfterDurable:   fs.released,
+		Failed:         fs.writingFailed,
+	})
+	if err := fs.markMounted(); err != nil {
+		return err
+	}
+	return fs.recoverOrphans()
+}
+
+// initSpace sets the accounting up from the descriptors that mount read.
+func (fs *FS) initSpace() {
+	sp := &fs.space
+	sp.groups = make([]groupState, len(fs.groups))
+	for g := range sp.groups {
+		st, d := &sp.groups[g], fs.groups[g].counts
+		st.freeBlocks, st.freeInodes, st.dirs = uint32(d.freeBlocks), uint32(d.freeInodes), uint32(d.dirs)
+		st.longest = fs.sb.BlocksPerGroup
+		sp.freeBlocks.Add(int64(d.freeBlocks))
+		sp.freeInodes.Add(int64(d.freeInodes))
+		sp.dirs.Add(int64(d.dirs))
+	}
+}
+
+// changeSuper changes the superblock, in memory and in its buffer, inside an operation
+// or under the exclusive checkpoint lock.
+func (fs *FS) changeSuper(f func(sb *disk.Superblock)) error {
+	fs.superMu.Lock()
+	defer fs.superMu.Unlock()
+	block, off := uint64(fs.superOffset())>>fs.blockBits, int(fs.superOffset())&(fs.blockSize-1)
+	buf, err := fs.cache.Get(block, blockio.Super)
+	if err != nil {
+		return fs.readError("superblock", 0, block, err)
+	}
+	defer buf.Release()
+	f(fs.sb)
+	modify(buf, func(b []byte) { fs.sb.Encode(b[off : off+disk.SuperblockSize]) })
+	return nil
+}
+
+// superCounts puts the sums over the groups into the superblock before a snapshot.
+func (fs *FS) superCounts() {
+	fs.changeSuper(func(sb *disk.Superblock) {
+		sb.FreeBlocksCount = uint32(fs.space.freeBlocks.Load())
+		sb.FreeInodesCount = uint32(fs.space.freeInodes.Load())
+		sb.Wtime = uint32(time.Now().Unix())
+	})
+}
+
+// markMounted clears VALID, counts the mount and makes both durable, so that whoever
+// looks at the image of a daemon that died knows.
+func (fs *FS) markMounted() error {
+	fs.stateFound = fs.sb.State
+	err := fs.update(1, func() error {
+		return fs.changeSuper(func(sb *disk.Superblock) {
+			sb.State &^= disk.StateValid
+			sb.MntCount++
+			sb.Mtime = uint32(time.Now().Unix())
+			if fs.opts.MountPoint != "" {
+				sb.LastMounted = [64]byte{}
+				copy(sb.LastMounted[:63], fs.opts.MountPoint)
+			}
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return fs.Sync()
+}
+
+// stopWriting ends a read-write mount: what was unlinked while open is deleted, the last
+// epoch goes out, and after it, alone, the superblock that says that all is well.
+func (fs *FS) stopWriting() error {
+	fs.reapAll()
+	if fs.readOnly.Load() {
+		return fs.ckpt.Close() // a failure made it so: VALID stays clear
+	}
+	if err := fs.Sync(); err != nil {
+		fs.ckpt.Close()
+		return err
+	}
+	err := fs.update(1, func() error {
+		return fs.changeSuper(func(sb *disk.Superblock) {
+			sb.State = sb.State&^disk.StateValid | fs.stateFound&disk.StateValid
+		})
+	})
+	if cerr := fs.ckpt.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// writingFailed turns the file system read-only: a checkpoint could not be written.
+func (fs *FS) writingFailed(err error) {
+	fs.readOnly.Store(true)
+	fs.log.Error(fmt.Sprintf("writing a checkpoint failed: %v; the file system is read-only from now on", err))
+}

@@ -1,0 +1,116 @@
+package ext2
+
+// truncateLocked starts a change of size: the tail of the new last block is zeroed, the
+// size set, and the first step of freeing done. more says that blocks are left to free:
+// the inode is on the orphan list, and finishTruncate goes on without anybody's help.
+func (in *Inode) truncateLocked(size int64) (more bool, err error) {
+	switch {
+	case size > in.fs.sb.MaxFileSize():
+		return false, ErrTooBig
+	case size > int64(in.raw.Size):
+		if err := in.zeroTailLocked(size); err != nil {
+			return false, err
+		}
+		return false, in.setSizeLocked(uint64(size))
+	}
+	if tail := int64(in.fs.blockSize - 1); size&tail != 0 && size < int64(in.raw.Size) {
+		if err := in.zeroBytesLocked(size, min((size|tail)+1, int64(in.raw.Size))); err != nil {
+			return false, err
+		}
+	}
+	in.raw.Size = uint64(size)
+	in.alloc.next = nextBlock{}
+	in.fs.space.windows.drop(in.ino)
+	return in.freeStepLocked()
+}
+
+// endBlock is behind every block a file can have.
+const endBlock = ^uint64(0)
+
+// freeStepLocked frees blocks behind the end of the file, as many as one operation may,
+// and keeps the inode on the orphan list as long as some are left.
+func (in *Inode) freeStepLocked() (more bool, err error) {
+	m := (*blockMap)(in)
+	first := (in.raw.Size + uint64(in.fs.blockSize) - 1) >> in.fs.blockBits
+	more, err = m.freeRange(first, endBlock)
+	if err != nil {
+		return false, err
+	}
+	if more {
+		return true, in.addOrphanLocked()
+	}
+	return false, in.dropOrphanUnlessDeletedLocked()
+}
+
+// dropOrphanUnlessDeletedLocked: a file without names stays on the list until it is gone.
+func (in *Inode) dropOrphanUnlessDeletedLocked() error {
+	if in.raw.Links == 0 {
+		return nil
+	}
+	return in.dropOrphanLocked()
+}
+
+// finishTruncate frees what a truncate left, one operation at a time.
+func (in *Inode) finishTruncate() error {
+	for more := true; more; {
+		err := in.fs.update(freeCredits, func() (err error) {
+			in.mu.Lock()
+			defer in.mu.Unlock()
+			if more, err = in.freeStepLocked(); err != nil {
+				return err
+			}
+			return in.flushLocked()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delete frees an inode that has no names and no users: its content, its attribute
+// block, and last its bit in the bitmap.
+func (in *Inode) delete() error {
+	if in.hasBlocks() {
+		for more := true; more; {
+			err := in.fs.update(freeCredits, func() (err error) {
+				in.mu.Lock()
+				defer in.mu.Unlock()
+				in.raw.Size = 0
+				if more, err = (*blockMap)(in).freeRange(0, endBlock); err != nil {
+					return err
+				}
+				return in.flushLocked()
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	in.fs.space.windows.drop(in.ino)
+	return in.fs.update(deleteCredits, func() error {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if err := in.freeXattrBlockLocked(); err != nil {
+			return err
+		}
+		if err := in.dropOrphanLocked(); err != nil {
+			return err
+		}
+		in.raw.Dtime = max(uint32(in.fs.now().Sec), in.fs.sb.InodesCount+1)
+		in.raw.Size = 0
+		if err := in.flushLocked(); err != nil {
+			return err
+		}
+		return in.fs.freeInode(in.ino, in.IsDir())
+	})
+}
+
+// deleteCredits: attribute block with bitmap and descriptor, two inode table blocks
+// (the orphan before it), superblock, inode bitmap and descriptor.
+const deleteCredits = 8
+
+// hasBlocks tells inodes whose i_block points to blocks.
+func (in *Inode) hasBlocks() bool {
+	return in.IsReg() || in.IsDir() || in.IsSymlink() && !in.raw.FastSymlink(in.fs.sb)
+}

@@ -1,0 +1,208 @@
+package ext2
+
+import (
+	"errors"
+
+	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/mpage"
+)
+
+// Bounds of one operation that writes file content: bytes, and pieces that the
+// allocator gave, each of which may change a bitmap, a descriptor and up to three
+// tables.
+const (
+	writeChunk   = 1 << 20
+	writePieces  = 32
+	writeCredits = writePieces*(2+maxDepth) + 4
+)
+
+// errPause ends an operation whose pieces are used up; what it did stands.
+var errPause = errors.New("operation is large enough")
+
+// allocState is what the block map knows of the operation that it allocates for. The
+// inode's lock, held exclusively, guards it.
+type allocState struct {
+	next       nextBlock // where the file goes on if it grows
+	privileged bool      // may use the reserved blocks
+	pieces     int       // that may still be allocated in this operation
+	fresh      []freshRun
+}
+
+// freshRun are file blocks that this operation allocated.
+type freshRun struct{ iblock, n uint64 }
+
+// WriteOptions qualify a write.
+type WriteOptions struct {
+	Cred Cred
+	// KillPriv drops the set-id bits, as a write by somebody without CAP_FSETID does.
+	KillPriv bool
+	// Append writes at the end of the file, wherever that is by then.
+	Append bool
+	// KeepTimes leaves the times alone: whoever sends the write keeps them.
+	KeepTimes bool
+}
+
+// Write writes p at byte off and returns how many bytes were written: fewer than all
+// only with an error. The data is on its way to the device when it returns; Fsync makes
+// it durable.
+func (in *Inode) Write(p []byte, off int64, o WriteOptions) (int, error) {
+	if err := in.readable(); err != nil {
+		return 0, err
+	}
+	if off < 0 {
+		return 0, ErrInvalid
+	}
+	done := 0
+	for done < len(p) {
+		var n int
+		err := in.fs.update(writeCredits, func() (err error) {
+			in.mu.Lock()
+			defer in.mu.Unlock()
+			n, err = in.writeLocked(p[done:min(len(p), done+writeChunk)], off+int64(done), &o)
+			return err
+		})
+		done += n
+		if err != nil {
+			return done, err
+		}
+		if n == 0 {
+			break
+		}
+		if o.Append {
+			o.Append, off = false, in.Attr().Size-int64(done)
+		}
+	}
+	return done, nil
+}
+
+// writeLocked is one operation of Write. With n > 0 there is no error: the rest meets it.
+func (in *Inode) writeLocked(p []byte, off int64, o *WriteOptions) (n int, err error) {
+	if o.Append {
+		off = int64(in.raw.Size)
+	}
+	if err := in.mayWriteLocked(off); err != nil {
+		return 0, err
+	}
+	limit := in.fs.sb.MaxFileSize()
+	if off >= limit {
+		return 0, ErrTooBig
+	}
+	p = p[:min(int64(len(p)), limit-off)]
+	if err := in.zeroTailLocked(off); err != nil {
+		return 0, err
+	}
+	in.alloc.privileged, in.alloc.pieces, in.alloc.fresh = o.Cred.reserved(in.fs), writePieces, in.alloc.fresh[:0]
+	n, err = in.fs.engine.Write((*blockMap)(in), p, off, max(int64(in.raw.Size), off+int64(len(p))))
+	if err != nil && n < len(p) {
+		in.dropUnwrittenLocked(off + int64(n))
+	}
+	if n > 0 {
+		err = nil
+	}
+	in.fs.ckpt.MarkData(len(in.alloc.fresh) > 0)
+	if err != nil {
+		if !errors.Is(err, errRetry) && !errors.Is(err, ErrNoSpace) {
+			err = in.fs.contentError(in.ino, off, err)
+		}
+		return 0, errors.Join(err, in.flushLocked())
+	}
+	if end := uint64(off) + uint64(n); end > in.raw.Size {
+		if err := in.setSizeLocked(end); err != nil {
+			return 0, err
+		}
+	}
+	if !o.KeepTimes {
+		in.raw.Mtime = in.fs.now()
+		in.raw.Ctime = in.raw.Mtime
+	}
+	if o.KillPriv {
+		in.killPrivLocked()
+	}
+	return n, in.flushLocked()
+}
+
+// dropUnwrittenLocked frees what was allocated for content from byte off on that was
+// then not written: its blocks hold somebody else's old data.
+func (in *Inode) dropUnwrittenLocked(off int64) {
+	first := uint64(off+int64(in.fs.blockSize)-1) >> in.fs.blockBits
+	for _, r := range in.alloc.fresh {
+		if r.iblock+r.n > first {
+			(*blockMap)(in).freeRange(max(first, r.iblock), r.iblock+r.n)
+		}
+	}
+	in.alloc.next = nextBlock{}
+}
+
+// zeroTailLocked is called before the file grows to byte off or beyond: what the last
+// block has behind the end of the file becomes content, and must be zero.
+func (in *Inode) zeroTailLocked(off int64) error {
+	size := int64(in.raw.Size)
+	if off <= size || size&int64(in.fs.blockSize-1) == 0 {
+		return nil
+	}
+	return in.zeroBytesLocked(size, min(off, (size|int64(in.fs.blockSize-1))+1))
+}
+
+// zeroBytesLocked writes zeros over the bytes [from, to) of the file, which lie in one
+// block; a hole is zero already.
+func (in *Inode) zeroBytesLocked(from, to int64) error {
+	block, err := in.bmapLocked(uint64(from) >> in.fs.blockBits)
+	if err != nil || block == 0 || from >= to {
+		return err
+	}
+	at := int64(block)<<in.fs.blockBits + from&int64(in.fs.blockSize-1)
+	bio := blockio.Bio{Op: blockio.Write, For: blockio.Data, Off: at, Vecs: [][]byte{make([]byte, to-from)}}
+	in.fs.dev.Submit(&bio)
+	in.fs.ckpt.MarkData(false)
+	if bio.Err != nil {
+		return in.fs.contentError(in.ino, from, bio.Err)
+	}
+	return nil
+}
+
+// setSizeLocked sets the size; a file beyond 2 GiB needs the superblock to say so.
+func (in *Inode) setSizeLocked(size uint64) error {
+	const large = 1<<31 - 1
+	if size > large && in.IsReg() && !in.fs.sb.HasROCompat(disk.ROCompatLargeFile) {
+		if err := in.fs.changeSuper(func(sb *disk.Superblock) { sb.FeatureROCompat |= disk.ROCompatLargeFile }); err != nil {
+			return err
+		}
+	}
+	in.raw.Size = size
+	return nil
+}
+
+// The set-id bits of i_mode.
+const (
+	modeSetUID = 0o4000
+	modeSetGID = 0o2000
+)
+
+// killPrivLocked drops the set-id bits of a file that somebody else may now have
+// changed: set-user-ID always, set-group-ID where it means one (the group may execute).
+func (in *Inode) killPrivLocked() {
+	if !in.IsReg() {
+		return
+	}
+	if in.raw.Mode&modeSetGID != 0 && in.raw.Mode&0o010 != 0 {
+		in.raw.Mode &^= modeSetGID
+	}
+	in.raw.Mode &^= modeSetUID
+}
+
+// mayWriteLocked refuses what the inode's flags forbid.
+func (in *Inode) mayWriteLocked(off int64) error {
+	switch {
+	case in.raw.Flags&disk.InodeImmutable != 0:
+		return ErrPerm
+	case in.raw.Flags&disk.InodeAppend != 0 && off < int64(in.raw.Size):
+		return ErrPerm
+	}
+	return nil
+}
+
+// Fsync makes the inode's content and attributes, and its name, durable.
+func (in *Inode) Fsync() error { return in.fs.Sync() }
+
+var _ mpage.Mapper = (*blockMap)(nil)
