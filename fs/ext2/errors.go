@@ -37,6 +37,8 @@ var (
 	ErrNoData       = &Error{"no data or hole at or behind the offset", syscall.ENXIO}
 	ErrTooBig       = &Error{"file too large", syscall.EFBIG}
 	ErrNoSpace      = &Error{"no space left on the file system", syscall.ENOSPC}
+	ErrAccess       = &Error{"permission denied", syscall.EACCES}
+	ErrNoDevice     = &Error{"no such device", syscall.ENODEV}
 	ErrPerm         = &Error{"operation not permitted", syscall.EPERM}
 	ErrClosed       = &Error{"the file system is closed", syscall.EBADF}
 )

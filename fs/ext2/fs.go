@@ -36,12 +36,13 @@ type FS struct {
 
 	readAhead readAheadPool
 	// Of a read-write mount.
-	ckpt       *cache.Checkpoint
-	readOnly   atomic.Bool // nothing may change: mounted so, or turned so by an error
-	stateFound uint16      // s_state at mount, restored by a clean end
-	space      space
-	orphans    orphanList
-	reaper     reaper
+	ckpt        *cache.Checkpoint
+	readOnly    atomic.Bool // nothing may change: mounted so, or turned so by an error
+	stateFound  uint16      // s_state at mount, restored by a clean end
+	space       space
+	orphans     orphanList
+	xattrBlocks xattrBlocks
+	reaper      reaper
 
 	closed    atomic.Bool
 	closeOnce sync.Once

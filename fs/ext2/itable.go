@@ -113,6 +113,16 @@ func (t *inodeTable) insert(in *Inode) {
 	sh.mu.Unlock()
 }
 
+// forget takes an inode that came to nothing out of the table.
+func (t *inodeTable) forget(in *Inode) {
+	sh := t.shard(in.ino)
+	sh.mu.Lock()
+	if sh.inodes[in.ino] == in {
+		delete(sh.inodes, in.ino)
+	}
+	sh.mu.Unlock()
+}
+
 // find is the inode if it is in memory, referenced or not; no reference is taken.
 func (t *inodeTable) find(ino uint32) *Inode {
 	sh := t.shard(ino)

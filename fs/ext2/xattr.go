@@ -97,6 +97,11 @@ func (in *Inode) xattrsLocked(fn func(e *disk.XattrEntry) bool) error {
 	if err != nil || !more || in.raw.FileACL == 0 {
 		return err
 	}
+	return in.blockXattrsLocked(fn)
+}
+
+// blockXattrsLocked is xattrsLocked for those in the attribute block, which there is.
+func (in *Inode) blockXattrsLocked(fn func(e *disk.XattrEntry) bool) error {
 	fs, block := in.fs, uint64(in.raw.FileACL)
 	buf, err := fs.cache.Get(block, blockio.Xattr)
 	if err != nil {

@@ -157,7 +157,7 @@ func XattrSize(entries []XattrEntry, inInode bool) int {
 // block wants them and gives their hashes. It fails with ErrXattrSpace when they do not fit, leaving b as it
 // was. The values must not alias b.
 func EncodeXattrBlock(b []byte, refcount uint32, entries []XattrEntry) error {
-	slices.SortFunc(entries, compareXattr)
+	slices.SortFunc(entries, CompareXattr)
 	if err := checkXattrs(entries, len(b), false); err != nil {
 		return err
 	}
@@ -193,8 +193,11 @@ func EncodeInodeXattrs(area []byte, entries []XattrEntry) error {
 	return nil
 }
 
-// compareXattr is the order of entries in a block: index, length of the name, name.
-func compareXattr(a, b XattrEntry) int {
+// SetXattrRefcount changes the number of users in the header of an attribute block.
+func SetXattrRefcount(b []byte, n uint32) { le.PutUint32(b[4:], n) }
+
+// CompareXattr is the order of entries in a block: index, length of the name, name.
+func CompareXattr(a, b XattrEntry) int {
 	return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
 }
 

@@ -1,0 +1,236 @@
+package ext2
+
+import (
+	"errors"
+
+	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/mpage"
+)
+
+// Modes of Fallocate, as fallocate(2) numbers them.
+const (
+	FallocKeepSize  = 0x01
+	FallocPunchHole = 0x02
+	FallocCollapse  = 0x08
+	FallocZeroRange = 0x10
+	FallocInsert    = 0x20
+	FallocUnshare   = 0x40
+)
+
+// Fallocate allocates blocks of zeros for the holes in [off, off+n) bytes, punches a
+// hole there, or makes the range zeros. ext2 has no blocks that are allocated and not
+// written, so allocating writes zeros. Collapsing and inserting are not supported.
+func (in *Inode) Fallocate(mode uint32, off, n int64, o WriteOptions) error {
+	if err := in.readable(); err != nil {
+		if err == ErrInvalid {
+			err = ErrNoDevice
+		}
+		return err
+	}
+	switch mode &^ FallocKeepSize {
+	case 0, FallocUnshare, FallocZeroRange:
+	case FallocPunchHole:
+		if mode&FallocKeepSize == 0 {
+			return ErrNotSupported
+		}
+	default:
+		return ErrNotSupported
+	}
+	if off < 0 || n <= 0 {
+		return ErrInvalid
+	}
+	if mode&FallocPunchHole == 0 && n > in.fs.sb.MaxFileSize()-off {
+		return ErrTooBig
+	}
+	if mode&(FallocPunchHole|FallocZeroRange) != 0 {
+		if err := in.punch(mode, off, n, &o); err != nil || mode&FallocPunchHole != 0 {
+			return err
+		}
+	}
+	return in.fill(mode, off, n, &o)
+}
+
+// punch makes [off, off+n) read as zeros: whole blocks are freed, parts of blocks zeroed.
+func (in *Inode) punch(mode uint32, off, n int64, o *WriteOptions) error {
+	bs := int64(in.fs.blockSize)
+	for more := true; more; {
+		err := in.fs.update(freeCredits, func() (err error) {
+			in.mu.Lock()
+			defer in.mu.Unlock()
+			if in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0 {
+				return ErrPerm
+			}
+			end := min(off+n, int64(in.raw.Size)) // bytes
+			if end < off {
+				end = off
+			}
+			first, last := (off+bs-1)/bs, end/bs
+			if end == int64(in.raw.Size) {
+				last = (end + bs - 1) / bs
+			}
+			if first > last { // inside one block
+				err = in.zeroBytesLocked(off, end)
+			} else {
+				err = errors.Join(in.zeroBytesLocked(off, min(first*bs, end)), in.zeroBytesLocked(max(last*bs, off), end))
+			}
+			more = false
+			if err == nil && first < last {
+				more, err = (*blockMap)(in).freeRange(uint64(first), uint64(last))
+			}
+			if err != nil {
+				return err
+			}
+			in.changedLocked(o)
+			return in.flushLocked()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changedLocked notes a change of content.
+func (in *Inode) changedLocked(o *WriteOptions) {
+	in.raw.Mtime = in.fs.now()
+	in.raw.Ctime = in.raw.Mtime
+	in.alloc.next = nextBlock{}
+	if o.KillPriv {
+		in.killPrivLocked()
+	}
+}
+
+// fill allocates the holes in [off, off+n) and writes zeros there, one operation for
+// each stretch of writePieces runs. Without FallocKeepSize the file grows as far as it
+// got.
+func (in *Inode) fill(mode uint32, off, n int64, o *WriteOptions) error {
+	bits := in.fs.blockBits
+	at, end := uint64(off)>>bits, (uint64(off+n)+uint64(in.fs.blockSize)-1)>>bits
+	for at < end {
+		err := in.fs.update(writeCredits, func() (err error) {
+			in.mu.Lock()
+			defer in.mu.Unlock()
+			if err := in.mayWriteLocked(int64(in.raw.Size)); err != nil {
+				return err
+			}
+			if err := in.zeroTailLocked(off); err != nil && mode&FallocKeepSize == 0 {
+				return err
+			}
+			in.alloc.privileged, in.alloc.pieces, in.alloc.fresh = o.Cred.reserved(in.fs), writePieces, in.alloc.fresh[:0]
+			at, err = in.fillLocked(at, end)
+			if err != nil && !errors.Is(err, errPause) {
+				return errors.Join(err, in.flushLocked())
+			}
+			if to := min(at<<bits, uint64(off+n)); mode&FallocKeepSize == 0 && to > in.raw.Size {
+				if err := in.setSizeLocked(to); err != nil {
+					return err
+				}
+			}
+			in.changedLocked(o)
+			return in.flushLocked()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillLocked allocates holes among the file blocks from at on and writes zeros there,
+// until end or until the operation's pieces are used up; it returns how far it came.
+func (in *Inode) fillLocked(at, end uint64) (uint64, error) {
+	m := (*blockMap)(in)
+	defer func() { in.fs.ckpt.MarkData(len(in.alloc.fresh) > 0) }()
+	for at < end {
+		r, err := m.GetBlock(at, min(end-at, writeChunk>>in.fs.blockBits|1), true)
+		if err != nil {
+			return at, err
+		}
+		if r.Flags&mpage.Allocated != 0 {
+			if err := in.fs.zeroBlocks(r.Block, r.Count); err != nil {
+				m.freeRange(at, at+r.Count)
+				return at, in.fs.contentError(in.ino, int64(at)<<in.fs.blockBits, err)
+			}
+		}
+		at += r.Count
+	}
+	return at, nil
+}
+
+// zeros is what zeroBlocks writes again and again.
+var zeros [64 << 10]byte
+
+// zeroBlocks writes zeros over n device blocks.
+func (fs *FS) zeroBlocks(block, n uint64) error {
+	bio := blockio.Bio{Op: blockio.Write, For: blockio.Data, Off: int64(block) << fs.blockBits}
+	for left := n << fs.blockBits; left > 0; {
+		k := min(left, uint64(len(zeros)))
+		bio.Vecs = append(bio.Vecs, zeros[:k])
+		left -= k
+	}
+	fs.dev.Submit(&bio)
+	return bio.Err
+}
+
+// Trim tells the device about free space in [start, start+n) bytes of the file system,
+// in runs of at least min bytes, and returns how many bytes that were (FITRIM).
+func (fs *FS) Trim(start, n, minLen uint64) (uint64, error) {
+	if err := fs.begin(0); err != nil {
+		return 0, err
+	}
+	fs.ckpt.End(0)
+	total := uint64(fs.sb.BlocksCount) << fs.blockBits
+	if start >= total {
+		return 0, ErrInvalid
+	}
+	if n < uint64(fs.blockSize) {
+		return 0, ErrInvalid
+	}
+	end := total
+	if n < total-start {
+		end = start + n
+	}
+	first, last := max((start+uint64(fs.blockSize)-1)>>fs.blockBits, uint64(fs.sb.FirstDataBlock)), end>>fs.blockBits
+	least := max((minLen+uint64(fs.blockSize)-1)>>fs.blockBits, 1)
+	trimmed := uint64(0)
+	for first < last {
+		g := fs.groupOf(first)
+		stop := min(last, fs.sb.GroupFirstBlock(g)+uint64(fs.sb.GroupBlocks(g)))
+		got, err := fs.trimGroup(g, first, stop, least)
+		trimmed += got
+		if err != nil {
+			return trimmed << fs.blockBits, err
+		}
+		first = stop
+	}
+	return trimmed << fs.blockBits, nil
+}
+
+// trimGroup discards the free runs of at least least blocks among [first, stop), which
+// lie in group g. The group's lock keeps them free meanwhile.
+func (fs *FS) trimGroup(g uint32, first, stop, least uint64) (trimmed uint64, err error) {
+	st := &fs.space.groups[g]
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.freeBlocks == 0 {
+		return 0, nil
+	}
+	buf, err := fs.blockBitmap(g)
+	if err != nil {
+		return 0, err
+	}
+	defer buf.Release()
+	base := fs.sb.GroupFirstBlock(g)
+	busy := st.blocks.view(buf)
+	for bit, end := int(first-base), int(stop-base); bit < end; {
+		bit = busy.NextClear(bit, end)
+		next := busy.NextSet(bit, end)
+		if n := uint64(next - bit); n >= least {
+			fs.discardBlocks(base+uint64(bit), n)
+			trimmed += n
+		}
+		bit = next
+	}
+	return trimmed, nil
+}

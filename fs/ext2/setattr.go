@@ -1,0 +1,153 @@
+package ext2
+
+import (
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// SetAttr says what of an inode's attributes changes; nil and false leave things alone.
+type SetAttr struct {
+	Mode         *uint32 // permission and set-id bits
+	UID, GID     *uint32
+	Size         *int64
+	Atime, Mtime *disk.Timespec
+	Ctime        *disk.Timespec // nil: now
+	AtimeNow     bool
+	MtimeNow     bool
+	// KillPriv drops the set-id bits, as a truncate by somebody without CAP_FSETID does.
+	KillPriv bool
+}
+
+// setAttrCredits: a step of freeing, the attribute block for an ACL, the tail.
+const setAttrCredits = freeCredits + xattrCredits
+
+// SetAttr changes attributes, all of them or none. Whether the caller may is for him
+// to know; what the inode's flags forbid is refused.
+func (in *Inode) SetAttr(s SetAttr) error {
+	more := false
+	err := in.fs.update(setAttrCredits, func() (err error) {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		more, err = in.setAttrLocked(&s)
+		return err
+	})
+	if err == nil && more {
+		err = in.finishTruncate()
+	}
+	return err
+}
+
+func (in *Inode) setAttrLocked(s *SetAttr) (more bool, err error) {
+	if err := in.maySetLocked(s); err != nil {
+		return false, err
+	}
+	now := in.fs.now()
+	if s.Size != nil {
+		switch {
+		case in.IsDir():
+			return false, ErrIsDir
+		case !in.IsReg() || *s.Size < 0:
+			return false, ErrInvalid
+		}
+		if more, err = in.truncateLocked(*s.Size); err != nil {
+			return false, err
+		}
+		in.raw.Mtime = now
+	}
+	if s.Mode != nil {
+		in.raw.Mode = in.raw.Mode&disk.ModeFmt | uint16(*s.Mode&0o7777)
+		if err := in.chmodACLLocked(in.raw.Mode); err != nil {
+			return more, err
+		}
+	}
+	if s.UID != nil {
+		in.raw.UID = *s.UID
+	}
+	if s.GID != nil {
+		in.raw.GID = *s.GID
+	}
+	if s.KillPriv || (s.UID != nil || s.GID != nil) && s.Mode == nil {
+		in.killPrivLocked()
+	}
+	in.setTimesLocked(s, now)
+	return more, in.flushLocked()
+}
+
+// maySetLocked refuses what an immutable or append-only inode does not allow.
+func (in *Inode) maySetLocked(s *SetAttr) error {
+	guarded := in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0
+	sets := s.Mode != nil || s.UID != nil || s.GID != nil || s.Atime != nil || s.Mtime != nil
+	if guarded && (sets || s.Size != nil) || in.raw.Flags&disk.InodeImmutable != 0 && (s.AtimeNow || s.MtimeNow) {
+		return ErrPerm
+	}
+	return nil
+}
+
+func (in *Inode) setTimesLocked(s *SetAttr, now disk.Timespec) {
+	set := func(to *disk.Timespec, v *disk.Timespec, useNow bool) {
+		if v != nil {
+			*to = in.fs.clampTime(*v)
+		} else if useNow {
+			*to = now
+		}
+	}
+	set(&in.raw.Atime, s.Atime, s.AtimeNow)
+	set(&in.raw.Mtime, s.Mtime, s.MtimeNow)
+	set(&in.raw.Ctime, s.Ctime, s.Ctime == nil)
+}
+
+// clampTime brings a time into what inodes can hold, as utimensat(2) does.
+func (fs *FS) clampTime(t disk.Timespec) disk.Timespec {
+	first, last := fs.sb.TimeRange()
+	switch {
+	case t.Sec < first:
+		return disk.Timespec{Sec: first}
+	case t.Sec >= last:
+		return disk.Timespec{Sec: last}
+	}
+	if fs.sb.InodeSize() == disk.GoodOldInodeSize {
+		t.Nsec = 0
+	}
+	return t
+}
+
+// SetFlags changes the flags that chattr(1) shows (FS_IOC_SETFLAGS): of those in flags,
+// the ones that may be changed.
+func (in *Inode) SetFlags(flags uint32, cred Cred) error {
+	return in.fs.update(1, func() error {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if !in.IsDir() {
+			flags &^= disk.InodeDirSync | disk.InodeTopDir
+		}
+		const guarded = disk.InodeImmutable | disk.InodeAppend
+		if (flags^in.raw.Flags)&guarded != 0 && !cred.privileged() {
+			return ErrPerm
+		}
+		in.raw.Flags = in.raw.Flags&^disk.InodeFlagsModify | flags&disk.InodeFlagsModify
+		in.raw.Ctime = in.fs.now()
+		return in.flushLocked()
+	})
+}
+
+// SetGeneration changes i_generation (FS_IOC_SETVERSION).
+func (in *Inode) SetGeneration(v uint32) error {
+	return in.fs.update(1, func() error {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		in.raw.Generation, in.raw.Ctime = v, in.fs.now()
+		return in.flushLocked()
+	})
+}
+
+// SetLabel changes the volume name: at most 16 bytes.
+func (fs *FS) SetLabel(label string) error {
+	if len(label) > len(fs.sb.VolumeName) {
+		return ErrInvalid
+	}
+	return fs.update(1, func() error {
+		return fs.changeSuper(func(sb *disk.Superblock) {
+			sb.VolumeName = [16]byte{}
+			copy(sb.VolumeName[:], label)
+		})
+	})
+}

@@ -1,3 +1,0 @@
-package ext2
-
-func (in *Inode) freeXattrBlockLocked() error { return nil }
