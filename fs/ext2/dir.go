@@ -193,6 +193,7 @@ func (r *dirReader) makeIndex(d *dirData) *nameIndex {
 			x.add(names.hash(e.Name), base+int64(e.Off))
 			return true
 		})
+		x.room.set(n, dirGap(buf.Data()))
 		buf.Release()
 		if x.bytes()+int64(len(seen))*16 > names.maxBytes {
 			d.hopeless.Store(true)

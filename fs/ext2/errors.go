@@ -39,6 +39,8 @@ var (
 	ErrNoSpace      = &Error{"no space left on the file system", syscall.ENOSPC}
 	ErrAccess       = &Error{"permission denied", syscall.EACCES}
 	ErrNoDevice     = &Error{"no such device", syscall.ENODEV}
+	ErrNotEmpty     = &Error{"directory not empty", syscall.ENOTEMPTY}
+	ErrTooManyLinks = &Error{"too many links", syscall.EMLINK}
 	ErrPerm         = &Error{"operation not permitted", syscall.EPERM}
 	ErrClosed       = &Error{"the file system is closed", syscall.EBADF}
 )

@@ -43,6 +43,7 @@ type FS struct {
 	orphans     orphanList
 	xattrBlocks xattrBlocks
 	reaper      reaper
+	renameMu    sync.Mutex // held by renames across directories, outside of everything else
 
 	closed    atomic.Bool
 	closeOnce sync.Once

@@ -19,9 +19,10 @@ type Inode struct {
 
 	// mu guards raw: shared for look-ups and reads of file content, exclusive for
 	// changes.
-	mu    sync.RWMutex
-	raw   disk.Inode
-	alloc allocState
+	mu       sync.RWMutex
+	raw      disk.Inode
+	alloc    allocState
+	linkable bool // made by Tmpfile and never named
 
 	stream stream     // the sequential reader, for read-ahead
 	bets   mpage.Bets // the engine's

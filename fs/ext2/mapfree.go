@@ -80,6 +80,11 @@ func (f *freer) flush() {
 		return
 	}
 	f.budget--
+	if !f.m.raw.IsReg() {
+		for i := range f.n { // directory blocks live in the cache
+			f.m.fs.cache.Forget(uint64(f.first + i))
+		}
+	}
 	f.m.fs.freeBlocks(uint64(f.first), f.n)
 	f.uncount(f.n)
 	f.n = 0

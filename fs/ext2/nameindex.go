@@ -25,6 +25,7 @@ import (
 type nameIndex struct {
 	slots []nameSlot
 	n     int // slots in use
+	room  dirRoom
 	// unread are the file blocks that could not be read; a name that is not found
 	// may stand in them. damage, when set, is why the index can never be whole.
 	unread []uint64
@@ -114,7 +115,7 @@ func (x *nameIndex) find(hash uint32, try func(off int64) bool) {
 }
 
 func (x *nameIndex) bytes() int64 {
-	return int64(len(x.slots))*nameSlotBytes + int64(len(x.unread))*8
+	return int64(len(x.slots))*nameSlotBytes + int64(len(x.unread))*8 + int64(len(x.room.blocks))*roomBlockBytes
 }
 
 // nameState is what the directory code keeps in a file system: the name indexes, the

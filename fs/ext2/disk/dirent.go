@@ -50,6 +50,9 @@ func putRecLen(b []byte, off, n, size int) {
 	le.PutUint16(b[off+4:], uint16(n))
 }
 
+// SetRecLen changes the distance from the entry at off of block b to the next.
+func SetRecLen(b []byte, off, n int) { putRecLen(b, off, n, len(b)) }
+
 // CheckDirBlock checks the chain of entries of a directory block b and names the first
 // fault with its offset. Past it, NextDirent cannot run astray. Whether the names make
 // sense is not looked at.

@@ -37,6 +37,7 @@ type DxEntry struct {
 type DxNode struct {
 	Limit int // entries there is room for
 	Count int // entries in use, at least 1
+	off   int // of the table in the block, bytes
 	table []byte
 }
 
@@ -101,7 +102,7 @@ func DecodeDxNode(b []byte) (DxNode, error) {
 // decodeDxTable decodes the table at offset off. With the feature metadata_csum the
 // last eight bytes of the block are a checksum, and the limit is one less.
 func decodeDxTable(b []byte, off int) (DxNode, error) {
-	n := DxNode{Limit: int(le.Uint16(b[off:])), Count: int(le.Uint16(b[off+2:]))}
+	n := DxNode{off: off, Limit: int(le.Uint16(b[off:])), Count: int(le.Uint16(b[off+2:]))}
 	room := (len(b) - off) / dxEntrySize
 	if n.Limit != room && n.Limit != room-1 {
 		return n, badDx(off, "limit is %d, expected %d", n.Limit, room)
@@ -183,7 +184,7 @@ func InitDxRoot(b []byte, dir, parent uint32, filetype bool, version uint8) DxRo
 // SetLevels writes the number of levels into the root block b.
 func (r *DxRoot) SetLevels(b []byte, levels uint8) {
 	r.IndirectLevels = levels
-	b[dxInfo+6] = levels
+	SetDxLevels(b, levels)
 }
 
 // InitDxNode makes block b an inner node with one entry, block 0, for the caller to set.
@@ -195,8 +196,17 @@ func InitDxNode(b []byte) DxNode {
 
 func initDxTable(b []byte, off int) DxNode {
 	limit := (len(b) - off) / dxEntrySize
-	n := DxNode{Limit: limit, table: b[off : off+limit*dxEntrySize]}
+	n := DxNode{off: off, Limit: limit, table: b[off : off+limit*dxEntrySize]}
 	le.PutUint16(n.table, uint16(limit))
 	n.SetCount(1)
 	return n
 }
+
+// In is the same table in another copy b of the block, which the result aliases.
+func (n DxNode) In(b []byte) DxNode {
+	n.table = b[n.off : n.off+len(n.table)]
+	return n
+}
+
+// SetDxLevels writes the number of levels into root block b.
+func SetDxLevels(b []byte, levels uint8) { b[dxInfo+6] = levels }

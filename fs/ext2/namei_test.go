@@ -1,0 +1,120 @@
+package ext2
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// freshImage makes an empty image and opens it for writing.
+func freshImage(t *testing.T, size string, args ...string) (img string, fs *FS) {
+	t.Helper()
+	img = filepath.Join(t.TempDir(), "img")
+	run(t, "truncate", "-s", size, img)
+	run(t, "mke2fs", append([]string{"-q", "-F", "-t", "ext2"}, append(args, img)...)...)
+	fs, err := Open(img, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img, fs
+}
+
+// closeAndCheck unmounts and has e2fsck judge the image.
+func closeAndCheck(t *testing.T, img string, fs *FS) {
+	t.Helper()
+	if err := fs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "e2fsck", "-f", "-n", img)
+}
+
+// TestManyNames adds and removes names of one directory at random, with and without
+// htrees, and holds it against a map.
+func TestManyNames(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		args []string
+	}{
+		{"htree-1k", []string{"-b", "1024", "-N", "40000"}},
+		{"linear-1k", []string{"-b", "1024", "-N", "40000", "-O", "^dir_index"}},
+		{"htree-4k", []string{"-b", "4096", "-N", "40000"}},
+		{"linear-4k-noft", []string{"-b", "4096", "-N", "40000", "-O", "^dir_index,^filetype"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			const seed = 9
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			img, fs := freshImage(t, "64M", c.args...)
+			root, err := fs.Root()
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir, err := root.Create("dir", NewInode{Mode: disk.ModeDir | 0o755})
+			if err != nil {
+				t.Fatal(err)
+			}
+			names := map[string]uint32{}
+			name := func() string {
+				n := rnd.IntN(20000)
+				return fmt.Sprintf("name-%0*d", 1+n%60, n)
+			}
+			for step := range 30000 {
+				n := name()
+				ino, there := names[n]
+				switch k := rnd.IntN(10); {
+				case k < 6:
+					in, err := dir.Create(n, NewInode{Mode: disk.ModeReg | 0o644})
+					if there != errors.Is(err, ErrExist) || !there && err != nil {
+						t.Fatalf("seed %d step %d: create %q: %v, there: %v", seed, step, n, err, there)
+					}
+					if err == nil {
+						names[n] = in.Ino()
+						in.Put(1)
+					}
+				case k < 8:
+					err := dir.Unlink(n)
+					if there != (err == nil) || !there && !errors.Is(err, ErrNotExist) {
+						t.Fatalf("seed %d step %d: unlink %q: %v, there: %v", seed, step, n, err, there)
+					}
+					delete(names, n)
+				case k < 9:
+					to := name()
+					err := dir.Rename(n, dir, to, 0, Root)
+					if there != (err == nil) {
+						t.Fatalf("seed %d step %d: rename %q to %q: %v, there: %v", seed, step, n, to, err, there)
+					}
+					if err == nil && n != to {
+						names[to] = names[n]
+						delete(names, n)
+					}
+				default:
+					got, err := dir.LookupIno(n)
+					if there != (err == nil) || got != ino {
+						t.Fatalf("seed %d step %d: lookup %q: %d, %v, want %d", seed, step, n, got, err, ino)
+					}
+				}
+			}
+			seen := map[string]uint32{}
+			if err := dir.ReadDir(0, func(e DirEntry) bool { seen[string(e.Name)] = e.Ino; return true }); err != nil {
+				t.Fatal(err)
+			}
+			delete(seen, ".")
+			delete(seen, "..")
+			if len(seen) != len(names) {
+				t.Errorf("%d names listed, want %d", len(seen), len(names))
+			}
+			for n, ino := range names {
+				if seen[n] != ino {
+					t.Errorf("%q is listed as %d, want %d", n, seen[n], ino)
+				}
+			}
+			dir.Put(1)
+			root.Put(1)
+			closeAndCheck(t, img, fs)
+		})
+	}
+}

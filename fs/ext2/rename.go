@@ -1,0 +1,386 @@
+package ext2
+
+import (
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// Flags of Rename, as renameat2(2) numbers them.
+const (
+	RenameNoReplace = 1 // fail with ErrExist when the new name is there
+	RenameExchange  = 2 // the two names change places
+	RenameWhiteout  = 4 // leave a whiteout (character device 0:0) under the old name
+)
+
+// renameCredits: two directories that change, a whiteout, the inodes.
+const renameCredits = 2*dirCredits + newInodeCredits + xattrCredits + 8
+
+// Rename gives what stands under oldName in dir the name newName in newDir, in one step:
+// whoever looks finds the old or the new state.
+func (dir *Inode) Rename(oldName string, newDir *Inode, newName string, flags uint32, cred Cred) error {
+	switch {
+	case !dir.IsDir() || !newDir.IsDir():
+		return ErrNotDir
+	case flags&^(RenameNoReplace|RenameExchange|RenameWhiteout) != 0,
+		flags&RenameExchange != 0 && flags&(RenameNoReplace|RenameWhiteout) != 0,
+		isDots([]byte(oldName)) || isDots([]byte(newName)):
+		return ErrInvalid
+	}
+	r := rename{fs: dir.fs, from: dir, to: newDir, oldName: oldName, newName: newName, flags: flags, cred: cred}
+	if dir != newDir {
+		dir.fs.renameMu.Lock()
+		defer dir.fs.renameMu.Unlock()
+	}
+	defer r.release()
+	return dir.fs.update(renameCredits, r.run)
+}
+
+// rename is one call of Rename on its way.
+type rename struct {
+	fs               *FS
+	from, to         *Inode
+	oldName, newName string
+	flags            uint32
+	cred             Cred
+
+	oldIno, newIno           uint32 // what the names mean, found without locks
+	sourceAbove, targetAbove bool   // the one is above the other's directory, or is it
+
+	oldPos, newPos entryPos
+	source, target *Inode // target is nil when the new name is free
+	held           []*Inode
+}
+
+// run is the operation. Who is above whom is found out before anything is locked, since
+// it takes the locks of directories from below; it stays true for the inodes it was found
+// out for, as fs.renameMu is held, but the names may come to mean others.
+func (r *rename) run() error {
+	for {
+		if err := r.relate(); err != nil {
+			return err
+		}
+		unlock := r.lockDirs()
+		err := r.find()
+		same := err != nil || r.source.ino == r.oldIno && (r.target == nil && r.newIno == 0 || r.target != nil && r.target.ino == r.newIno)
+		if same && err == nil {
+			err = r.locked()
+		}
+		unlock()
+		if same {
+			return err
+		}
+	}
+}
+
+// relate looks the names up without keeping locks and finds out about loops.
+func (r *rename) relate() error {
+	if r.from == r.to {
+		r.oldIno, _ = r.from.LookupIno(r.oldName)
+		r.newIno, _ = r.to.LookupIno(r.newName)
+		return nil
+	}
+	var err error
+	if r.oldIno, err = r.from.LookupIno(r.oldName); err != nil {
+		return err
+	}
+	if r.newIno, err = r.to.LookupIno(r.newName); err != nil && err != ErrNotExist {
+		return err
+	}
+	r.sourceAbove = r.fs.contains(r.oldIno, r.to)
+	r.targetAbove = r.newIno != 0 && r.fs.contains(r.newIno, r.from)
+	return nil
+}
+
+// locked is the part of the operation for which the directories are locked.
+func (r *rename) locked() error {
+	if r.target == r.source {
+		return nil // two names of one inode: nothing to do, says POSIX
+	}
+	unlockInodes, err := r.lockInodes()
+	if err != nil {
+		return err
+	}
+	defer unlockInodes()
+	if err := r.check(); err != nil {
+		return err
+	}
+	if r.flags&RenameExchange != 0 {
+		return r.exchange()
+	}
+	return r.move()
+}
+
+// lockDirs locks the two directories: the one that contains the other first, else by
+// number. fs.renameMu keeps the tree's shape when there are two.
+func (r *rename) lockDirs() (unlock func()) {
+	if r.from == r.to {
+		r.from.mu.Lock()
+		return r.from.mu.Unlock
+	}
+	first, second := r.from, r.to
+	switch {
+	case r.fs.contains(r.to.ino, r.from):
+		first, second = r.to, r.from
+	case r.fs.contains(r.from.ino, r.to):
+	case r.to.ino < r.from.ino:
+		first, second = r.to, r.from
+	}
+	first.mu.Lock()
+	second.mu.Lock()
+	return func() {
+		second.mu.Unlock()
+		first.mu.Unlock()
+	}
+}
+
+// contains tells whether directory inode ino is in, or above it. fs.renameMu is held.
+func (fs *FS) contains(ino uint32, in *Inode) bool {
+	at := in.ino
+	for range maxTreeDepth {
+		if at == ino {
+			return true
+		}
+		if at == RootIno {
+			return false
+		}
+		d, err := fs.Inode(at)
+		if err != nil {
+			return false
+		}
+		up, err := d.LookupIno("..")
+		d.Put(1)
+		if err != nil || up == at {
+			return false
+		}
+		at = up
+	}
+	return true // too deep to be sure: refuse what would make a loop
+}
+
+// maxTreeDepth is deeper than any path a system call can name.
+const maxTreeDepth = 1 << 20
+
+// get takes a reference that release gives back: the last one deletes, which is an
+// operation of its own.
+func (r *rename) get(ino uint32) (*Inode, error) {
+	in, err := r.fs.Inode(ino)
+	if err == nil {
+		r.held = append(r.held, in)
+	}
+	return in, err
+}
+
+func (r *rename) release() {
+	for _, in := range r.held {
+		in.Put(1)
+	}
+}
+
+// find looks both names up and takes references.
+func (r *rename) find() (err error) {
+	r.source, r.target = nil, nil
+	if r.oldPos, err = r.from.lookupLocked(r.oldName); err != nil {
+		return err
+	}
+	if r.newPos, err = r.to.lookupLocked(r.newName); err != nil && err != ErrNotExist {
+		return err
+	}
+	if r.source, err = r.get(r.oldPos.ino); err != nil {
+		return err
+	}
+	if r.newPos.ino != 0 {
+		if r.flags&RenameNoReplace != 0 {
+			return ErrExist
+		}
+		r.target, err = r.get(r.newPos.ino)
+		return err
+	}
+	if r.flags&RenameExchange != 0 || r.to.raw.Links == 0 {
+		return ErrNotExist
+	}
+	return nil
+}
+
+// lockInodes locks source and target, by number, unless one of them is above a
+// directory involved or is one, which no rename can be about.
+func (r *rename) lockInodes() (unlock func(), err error) {
+	switch {
+	case r.source == r.to, r.source.IsDir() && r.sourceAbove:
+		return nil, ErrInvalid // into itself
+	case r.target != nil && (r.target == r.from || r.target.IsDir() && r.targetAbove):
+		if r.flags&RenameExchange != 0 {
+			return nil, ErrInvalid
+		}
+		return nil, ErrNotEmpty
+	}
+	first, second := r.source, r.target
+	if second != nil && second.ino < first.ino {
+		first, second = second, first
+	}
+	first.mu.Lock()
+	if second != nil {
+		second.mu.Lock()
+	}
+	return func() {
+		if second != nil {
+			second.mu.Unlock()
+		}
+		first.mu.Unlock()
+	}, nil
+}
+
+// check refuses what types, flags and link counts forbid.
+func (r *rename) check() error {
+	const guarded = disk.InodeImmutable | disk.InodeAppend
+	src, dst := r.source, r.target
+	exchange := r.flags&RenameExchange != 0
+	switch {
+	case (r.from.raw.Flags|src.raw.Flags)&guarded != 0:
+		return ErrPerm
+	case dst == nil && r.to.raw.Flags&disk.InodeImmutable != 0:
+		return ErrPerm
+	case dst != nil && (r.to.raw.Flags|dst.raw.Flags)&guarded != 0:
+		return ErrPerm
+	case dst != nil && !exchange && src.IsDir() && !dst.IsDir():
+		return ErrNotDir
+	case dst != nil && !exchange && !src.IsDir() && dst.IsDir():
+		return ErrIsDir
+	}
+	if r.from != r.to && src.IsDir() && (dst == nil || exchange && !dst.IsDir()) && r.to.raw.Links >= MaxLinks {
+		return ErrTooManyLinks
+	}
+	if exchange && r.from != r.to && dst.IsDir() && !src.IsDir() && r.from.raw.Links >= MaxLinks {
+		return ErrTooManyLinks
+	}
+	if dst != nil && !exchange && dst.IsDir() {
+		empty, err := dst.isEmptyDir()
+		if err == nil && !empty {
+			err = ErrNotEmpty
+		}
+		return err
+	}
+	return nil
+}
+
+// move is a rename that is no exchange.
+func (r *rename) move() error {
+	src := r.source
+	srcType := disk.FileType(src.raw.Mode)
+	var whiteout *Inode
+	if r.flags&RenameWhiteout != 0 {
+		var err error
+		if whiteout, err = r.from.newInode(disk.ModeChar, 0, &r.cred); err != nil {
+			return err
+		}
+		defer whiteout.Put(1)
+		whiteout.raw.Links = 1
+	}
+	if r.target == nil {
+		if err := r.to.addEntry(r.newName, src.ino, srcType); err != nil {
+			if whiteout != nil {
+				whiteout.dropNew()
+			}
+			r.to.flushLocked()
+			return err
+		}
+	} else if err := r.to.setEntry(r.newPos, src.ino, srcType); err != nil {
+		return err
+	}
+	if err := r.leaveOld(whiteout); err != nil {
+		return err
+	}
+	if src.IsDir() && r.from != r.to {
+		if err := src.setParent(r.to.ino); err != nil {
+			return err
+		}
+		r.from.raw.Links--
+		r.to.raw.Links++
+	}
+	if r.target != nil {
+		if r.target.IsDir() {
+			r.to.raw.Links--
+			r.target.dir.data(r.fs).parent.Store(0)
+		}
+		if err := r.target.unlinkLocked(); err != nil {
+			return err
+		}
+	}
+	return r.finish(src)
+}
+
+// leaveOld removes the old name or makes the whiteout stand under it. Adding the new
+// name may have moved the old entry, when both are in one directory with an htree.
+func (r *rename) leaveOld(whiteout *Inode) error {
+	pos := r.oldPos
+	if r.from == r.to && r.target == nil {
+		var err error
+		if pos, err = r.from.lookupLocked(r.oldName); err != nil {
+			return err
+		}
+	}
+	if whiteout == nil {
+		return r.from.removeEntry(pos, r.oldName)
+	}
+	if err := whiteout.flushLocked(); err != nil {
+		return err
+	}
+	return r.from.setEntry(pos, whiteout.ino, disk.TypeChar)
+}
+
+// exchange lets the two names change places.
+func (r *rename) exchange() error {
+	src, dst := r.source, r.target
+	if err := r.to.setEntry(r.newPos, src.ino, disk.FileType(src.raw.Mode)); err != nil {
+		return err
+	}
+	if err := r.from.setEntry(r.oldPos, dst.ino, disk.FileType(dst.raw.Mode)); err != nil {
+		return err
+	}
+	if r.from != r.to {
+		if src.IsDir() {
+			if err := src.setParent(r.to.ino); err != nil {
+				return err
+			}
+			r.from.raw.Links--
+			r.to.raw.Links++
+		}
+		if dst.IsDir() {
+			if err := dst.setParent(r.from.ino); err != nil {
+				return err
+			}
+			r.to.raw.Links--
+			r.from.raw.Links++
+		}
+	}
+	return r.finish(src, dst)
+}
+
+// finish sets times and flushes all that changed.
+func (r *rename) finish(changed ...*Inode) error {
+	now := r.fs.now()
+	for _, in := range changed {
+		in.raw.Ctime = now
+		if err := in.flushLocked(); err != nil {
+			return err
+		}
+	}
+	if r.from != r.to {
+		if err := r.from.touchedLocked(); err != nil {
+			return err
+		}
+	}
+	return r.to.touchedLocked()
+}
+
+// setParent makes ".." of a directory lead elsewhere.
+func (in *Inode) setParent(ino uint32) error {
+	r := in.openDirLocked()
+	pos, err := r.scan("..", 0, 1, 0)
+	if err == nil && pos.ino == 0 {
+		err = in.fs.corrupt(&disk.CorruptError{What: "directory", Inode: in.ino, Offset: -1, Detail: "it has no \"..\""})
+	}
+	if err != nil {
+		return err
+	}
+	in.dir.data(in.fs).parent.Store(ino)
+	return in.setEntry(pos, ino, disk.TypeDir)
+}
