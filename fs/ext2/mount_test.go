@@ -211,12 +211,6 @@ func TestMountRefused(t *testing.T) {
 			t.Errorf("the first %d bytes: %v", size, err)
 		}
 	}
-	if fs, err := New(blockiotest.MemOf(good), Options{Logger: quiet}); err == nil {
-		fs.Close()
-		t.Error("mounted read-write")
-	} else if Errno(err) != syscall.EROFS {
-		t.Errorf("read-write: %v", err)
-	}
 }
 
 // TestDescriptorsUnreadable is check 13.

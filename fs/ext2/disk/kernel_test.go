@@ -139,12 +139,12 @@ func (m *image) compareSeen(path string, ino uint32, s seen) {
 			m.Errorf("%q: we see target %q, the kernel %q", path, target, s.target)
 		}
 	}
-	m.compareXattrs(path, ino, in, s.xattrs)
+	m.CompareXattrs(path, ino, in, s.xattrs)
 }
 
-// compareXattrs decodes the attributes in inode and block, checks their hashes and
+// CompareXattrs decodes the attributes in inode and block, checks their hashes and
 // compares them with those the kernel shows.
-func (m *image) compareXattrs(path string, ino uint32, in Inode, want map[string]string) {
+func (m *image) CompareXattrs(path string, ino uint32, in Inode, want map[string]string) {
 	entries, err := DecodeInodeXattrs(InodeXattrArea(m.inodeBytes(ino), &in))
 	if err != nil {
 		m.Errorf("%q: %v", path, err)
@@ -162,7 +162,7 @@ func (m *image) compareXattrs(path string, ino uint32, in Inode, want map[string
 		if h := XattrBlockHash(inBlock); h != header.Hash {
 			m.Errorf("%q: the block's hash is %08x, we say %08x", path, header.Hash, h)
 		}
-		if !slices.IsSortedFunc(inBlock, compareXattr) {
+		if !slices.IsSortedFunc(inBlock, CompareXattr) {
 			m.Errorf("%q: the kernel's order of attributes is not ours: %v", path, inBlock)
 		}
 		for _, e := range inBlock {
@@ -242,7 +242,7 @@ func TestKernelReadsXattrs(t *testing.T) {
 		if len(want) != len(inBlock)+len(inInode) {
 			t.Errorf("the kernel shows %d attributes: %q", len(want), want)
 		}
-		m.compareXattrs("/file", ino, in, want)
+		m.CompareXattrs("/file", ino, in, want)
 	}
 }
 

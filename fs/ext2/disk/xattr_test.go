@@ -72,7 +72,7 @@ func TestXattrRoundTrip(t *testing.T) {
 			if want := (XattrHeader{7, 1, XattrBlockHash(entries), 0}); h != want {
 				t.Fatalf("seed %d, round %d: header %+v, expected %+v", seed, round, h, want)
 			}
-			if !slices.IsSortedFunc(got, compareXattr) {
+			if !slices.IsSortedFunc(got, CompareXattr) {
 				t.Fatalf("seed %d, round %d: not sorted", seed, round)
 			}
 		}
