@@ -12,10 +12,12 @@ import (
 type Adapter struct {
 	fuse.RawFileSystem // ENOSYS for what is not ext2's business, such as locks
 
-	fs       *ext2.FS
-	labelled bool // see selinuxLabel
-	noOpen   bool // the kernel takes ENOSYS to OPEN as "opens need no message"
-	noDir    bool // likewise for OPENDIR
+	fs        *ext2.FS
+	labelled  bool // see selinuxLabel
+	noOpen    bool // the kernel takes ENOSYS to OPEN as "opens need no message"
+	noDir     bool // likewise for OPENDIR
+	writable  bool // mounted read-write, whatever became of it since
+	writeback bool // the kernel collects writes and keeps the times of what it writes back
 
 	batches sync.Pool // of *batch, for READDIRPLUS
 }
@@ -25,6 +27,7 @@ func New(fs *ext2.FS) *Adapter {
 	return &Adapter{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		fs:            fs,
+		writable:      !fs.ReadOnly(),
 		labelled:      labelled(fs),
 		batches:       sync.Pool{New: func() any { return new(batch) }},
 	}

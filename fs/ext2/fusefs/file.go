@@ -23,10 +23,6 @@ func (a *Adapter) Release(<-chan struct{}, *fuse.ReleaseIn) {}
 // Flush tells the kernel that closing a file needs no message.
 func (a *Adapter) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
 
-// Fsync tells the kernel that there is nothing to make durable: the call succeeds
-// without a message from then on.
-func (a *Adapter) Fsync(<-chan struct{}, *fuse.FsyncIn) fuse.Status { return fuse.ENOSYS }
-
 // Read fills the reply's own buffer; nothing is copied on the way.
 func (a *Adapter) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	inode, st := a.inode(in.NodeId)

@@ -23,12 +23,15 @@ const (
 )
 
 // Ioctl answers the read-only ioctls of ext2.
-func (a *Adapter) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, _ []byte, out *fuse.IoctlOut, buf []byte) fuse.Status {
+func (a *Adapter) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, arg []byte, out *fuse.IoctlOut, buf []byte) fuse.Status {
 	inode, st := a.inode(in.NodeId)
 	if st != fuse.OK {
 		return st
 	}
 	defer inode.Put(1)
+	if st, done := a.setIoctl(in, inode, arg, buf); done {
+		return st
+	}
 	clear(buf) // it is recycled memory
 	at := inode.Attr()
 	switch {

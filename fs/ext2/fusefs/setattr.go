@@ -1,0 +1,78 @@
+package fusefs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// SetAttr changes mode, owner, size and times. The kernel has checked permissions.
+func (a *Adapter) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	inode, st := a.inode(in.NodeId)
+	if st != fuse.OK {
+		return st
+	}
+	defer inode.Put(1)
+	s := ext2.SetAttr{
+		AtimeNow: in.Valid&fuse.FATTR_ATIME_NOW != 0,
+		MtimeNow: in.Valid&fuse.FATTR_MTIME_NOW != 0,
+		KillPriv: in.Valid&fuse.FATTR_KILL_SUIDGID != 0,
+	}
+	if in.Valid&fuse.FATTR_MODE != 0 {
+		s.Mode = &in.Mode
+	}
+	if in.Valid&fuse.FATTR_UID != 0 {
+		s.UID = &in.Uid
+	}
+	if in.Valid&fuse.FATTR_GID != 0 {
+		s.GID = &in.Gid
+	}
+	if in.Valid&fuse.FATTR_SIZE != 0 {
+		size := int64(in.Size)
+		s.Size = &size
+	}
+	for _, t := range []struct {
+		bit  uint32
+		now  bool
+		sec  uint64
+		nsec uint32
+		to   **disk.Timespec
+	}{
+		{fuse.FATTR_ATIME, s.AtimeNow, in.Atime, in.Atimensec, &s.Atime},
+		{fuse.FATTR_MTIME, s.MtimeNow, in.Mtime, in.Mtimensec, &s.Mtime},
+		{fuse.FATTR_CTIME, false, in.Ctime, in.Ctimensec, &s.Ctime},
+	} {
+		if in.Valid&t.bit != 0 && !t.now {
+			*t.to = &disk.Timespec{Sec: int64(t.sec), Nsec: t.nsec}
+		}
+	}
+	if err := inode.SetAttr(s); err != nil {
+		return status(err)
+	}
+	at := inode.Attr()
+	out.AttrValid = forever
+	fillAttr(&out.Attr, &at)
+	return fuse.OK
+}
+
+// SetXAttr sets an extended attribute. The kernel leaves it to us whether somebody may
+// set a POSIX ACL's set-group-ID bit.
+func (a *Adapter) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, data []byte) fuse.Status {
+	inode, st := a.inode(in.NodeId)
+	if st != fuse.OK {
+		return st
+	}
+	defer inode.Put(1)
+	return status(inode.Setxattr(name, data, int(in.Flags), cred(&in.InHeader)))
+}
+
+// RemoveXAttr removes an extended attribute.
+func (a *Adapter) RemoveXAttr(_ <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
+	inode, st := a.inode(header.NodeId)
+	if st != fuse.OK {
+		return st
+	}
+	defer inode.Put(1)
+	return status(inode.Removexattr(name, cred(header)))
+}
