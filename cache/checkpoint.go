@@ -62,6 +62,8 @@ type CheckpointOptions struct {
 	AfterDurable func(epoch uint64)
 	// Failed is called once, with the error that ended all writing.
 	Failed func(error)
+	// Waiting is called before Begin or Commit waits.
+	Waiting func()
 	// After is time.AfterFunc, for tests.
 	After func(time.Duration, func())
 }
@@ -129,7 +131,7 @@ func (k *Checkpoint) Begin(credits int) error {
 		k.wantOut = max(k.wantOut, k.epoch.Load())
 		k.kick()
 		k.waiting++
-		k.changed.Wait()
+		k.wait()
 		k.waiting--
 	}
 	if k.err != nil {
@@ -140,6 +142,14 @@ func (k *Checkpoint) Begin(credits int) error {
 	k.mu.Unlock()
 	k.gate.RLock()
 	return nil
+}
+
+// wait waits for a change, k.mu held, and says so first.
+func (k *Checkpoint) wait() {
+	if k.o.Waiting != nil {
+		k.o.Waiting()
+	}
+	k.changed.Wait()
 }
 
 // full tells that credits more blocks may not fit. One operation alone always may
@@ -227,7 +237,7 @@ func (k *Checkpoint) Commit() error {
 			k.wantDur = target
 			k.kick()
 		}
-		k.changed.Wait()
+		k.wait()
 	}
 	return k.err
 }
@@ -279,7 +289,15 @@ func (k *Checkpoint) run() {
 func (k *Checkpoint) writeOne() {
 	s := k.snapshot()
 	err := k.w.Write(s)
+	// Those who wait for the epoch find what follows from it done.
+	switch {
+	case err != nil && k.o.Failed != nil:
+		k.o.Failed(err)
+	case err == nil && s.Durable && k.o.AfterDurable != nil:
+		k.o.AfterDurable(s.Epoch)
+	}
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	if err != nil {
 		k.err = err
 	} else {
@@ -288,16 +306,7 @@ func (k *Checkpoint) writeOne() {
 			k.durable = s.Epoch
 		}
 	}
-	k.mu.Unlock()
-	switch {
-	case err != nil && k.o.Failed != nil:
-		k.o.Failed(err)
-	case err == nil && s.Durable && k.o.AfterDurable != nil:
-		k.o.AfterDurable(s.Epoch)
-	}
-	k.mu.Lock()
 	k.changed.Broadcast()
-	k.mu.Unlock()
 }
 
 // snapshot closes the running epoch.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -58,8 +59,6 @@ func show(w io.Writer, text string) int {
 // check refuses what is known beforehand not to work.
 func (c *config) check() error {
 	switch {
-	case !c.mount.readOnly:
-		return fmt.Errorf("%s: this version mounts read-only and does not do so unasked; add -o ro (read-write comes later)", c.image)
 	case c.mount.noOthers && os.Geteuid() != 0:
 		return errors.New("allow_root: only root can use it; the kernel knows allow_other alone")
 	}
@@ -73,6 +72,7 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	logs := newLogSink(stderr, "ext2fuse: "+c.image+": ")
 	logger := slog.New(logs)
 	c.fs.Logger = logger
+	c.writeOptions()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 
@@ -109,6 +109,32 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	return exitOK
 }
 
+// writeOptions hands the words that concern writing to the file system.
+func (c *config) writeOptions() {
+	w := &c.mount.writePolicy
+	if dir, err := filepath.Abs(c.dir); err == nil {
+		c.fs.MountPoint = dir
+	}
+	c.fs.GrpID, c.fs.Discard = w.groupID, w.discard
+	for _, id := range []struct {
+		from int64
+		to   **uint32
+	}{{w.resUID, &c.fs.ResUID}, {w.resGID, &c.fs.ResGID}} {
+		if id.from >= 0 {
+			v := uint32(id.from)
+			*id.to = &v
+		}
+	}
+	switch {
+	case c.mount.flags&unix.MS_NOATIME != 0:
+		c.fs.Atime = ext2.NoAtime
+	case c.mount.flags&unix.MS_STRICTATIME != 0:
+		c.fs.Atime = ext2.StrictAtime
+	case c.mount.flags&unix.MS_NODIRATIME != 0:
+		c.fs.Atime = ext2.NoDirAtime
+	}
+}
+
 // mountOptions translates the words of the command line. Root gets what a mount of
 // the kernel's driver would be.
 func (c *config) mountOptions(logger *slog.Logger, stderr io.Writer) fusefs.Options {
@@ -117,6 +143,7 @@ func (c *config) mountOptions(logger *slog.Logger, stderr io.Writer) fusefs.Opti
 		Subtype:    c.mount.subtype,
 		AllowOther: c.mount.allowOther || os.Geteuid() == 0 && !c.mount.noOthers,
 		NoACL:      c.fs.NoACL,
+		WriteBack:  c.mount.writeBack,
 		Flags:      c.mount.flags,
 		MaxRead:    int(min(c.mount.maxRead, 1<<30)),
 		ReadAhead:  c.mount.readAhead,

@@ -45,6 +45,8 @@ type FS struct {
 	reaper      reaper
 	renameMu    sync.Mutex // held by renames across directories, outside of everything else
 
+	tellWait atomic.Pointer[func()] // see OnWait
+
 	closed    atomic.Bool
 	closeOnce sync.Once
 }

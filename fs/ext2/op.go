@@ -80,3 +80,14 @@ func (in *Inode) flushLocked() error {
 	})
 	return nil
 }
+
+// OnWait sets what is called, by the goroutine concerned, before an operation waits for
+// a checkpoint. A server that handles requests in the goroutine that took them learns
+// from it when somebody else must take the next. It must not wait itself.
+func (fs *FS) OnWait(tell func()) { fs.tellWait.Store(&tell) }
+
+func (fs *FS) waiting() {
+	if tell := fs.tellWait.Load(); tell != nil {
+		(*tell)()
+	}
+}

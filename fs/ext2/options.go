@@ -33,6 +33,8 @@ type Options struct {
 	Errors ErrorPolicy
 	// NoReadAhead: sequential reads do not make the host read ahead.
 	NoReadAhead bool
+	// Atime says when reading changes a time of last access. Relatime is the default.
+	Atime AtimePolicy
 	// GrpID: new objects get the group of their directory (grpid, bsdgroups).
 	GrpID bool
 	// ResUID and ResGID may use the reserved blocks, instead of those the superblock

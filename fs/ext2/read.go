@@ -19,6 +19,7 @@ func (in *Inode) Read(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, ErrInvalid
 	}
+	defer in.accessed() // runs when the lock is free again
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	n, cold, err := in.fs.engine.Read((*blockMap)(in), p, off, int64(in.raw.Size))

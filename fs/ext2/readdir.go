@@ -56,6 +56,7 @@ func (in *Inode) ReadDir(cookie uint64, fn func(DirEntry) bool) error {
 		pos = b.to
 	}
 	in.fs.names.dropBatch(in.ino)
+	in.accessed()
 	if damaged && bad == nil {
 		// An earlier call met the damage, and it was logged then.
 		bad = &disk.CorruptError{What: "directory", Inode: in.ino, Offset: -1, Detail: "its listing is not complete"}

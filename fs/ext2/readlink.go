@@ -17,6 +17,7 @@ func (in *Inode) Readlink() (string, error) {
 	if !in.IsSymlink() {
 		return "", ErrInvalid
 	}
+	defer in.accessed() // deferred calls run in reverse: the lock is free by then
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	fs := in.fs

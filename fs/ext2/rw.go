@@ -33,6 +33,7 @@ func (fs *FS) startWriting() error {
 		BeforeSnapshot: fs.superCounts,
 		AfterDurable:   fs.released,
 		Failed:         fs.writingFailed,
+		Waiting:        fs.waiting,
 	})
 	if err := fs.markMounted(); err != nil {
 		return err

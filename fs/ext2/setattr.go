@@ -116,17 +116,33 @@ func (in *Inode) SetFlags(flags uint32, cred Cred) error {
 	return in.fs.update(1, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
-		if !in.IsDir() {
-			flags &^= disk.InodeDirSync | disk.InodeTopDir
-		}
 		const guarded = disk.InodeImmutable | disk.InodeAppend
-		if (flags^in.raw.Flags)&guarded != 0 && !cred.privileged() {
+		const changeable = disk.InodeFlagsModify
+		flags &= changeable
+		change := flags ^ in.raw.Flags&changeable
+		switch {
+		case flags&^in.possibleFlags() != 0:
+			return ErrNotSupported
+		case change&guarded != 0 && !cred.privileged():
+			return ErrPerm
+		case flags&in.raw.Flags&disk.InodeImmutable != 0 && change != 0:
 			return ErrPerm
 		}
 		in.raw.Flags = in.raw.Flags&^disk.InodeFlagsModify | flags&disk.InodeFlagsModify
 		in.raw.Ctime = in.fs.now()
 		return in.flushLocked()
 	})
+}
+
+// possibleFlags are the flags that an inode of its type can have.
+func (in *Inode) possibleFlags() uint32 {
+	switch {
+	case in.IsDir():
+		return disk.InodeFlagsModify
+	case in.IsReg():
+		return disk.InodeFlagsModify &^ (disk.InodeDirSync | disk.InodeTopDir)
+	}
+	return flagsOfOthers
 }
 
 // SetGeneration changes i_generation (FS_IOC_SETVERSION).

@@ -31,6 +31,10 @@ func (fs *FS) Statfs() Statfs {
 		FSID:       binary.LittleEndian.Uint64(sb.UUID[:8]) ^ binary.LittleEndian.Uint64(sb.UUID[8:]),
 		NameLen:    disk.MaxNameLen,
 	}
+	if fs.ckpt != nil {
+		s.FreeBlocks = uint64(max(fs.space.freeBlocks.Load(), 0))
+		s.FreeInodes = uint64(max(fs.space.freeInodes.Load(), 0))
+	}
 	if !fs.opts.MinixDF {
 		s.Blocks -= min(fs.overhead(), s.Blocks)
 	}

@@ -47,3 +47,6 @@ func (sb *Superblock) TimeRange() (first, last int64) {
 	}
 	return math.MinInt32, math.MaxInt32
 }
+
+// After tells whether t is later than u.
+func (t Timespec) After(u Timespec) bool { return t.Sec > u.Sec || t.Sec == u.Sec && t.Nsec > u.Nsec }

@@ -21,18 +21,21 @@ import (
 // processor's cache. But a request must not wait for another one that waits for the
 // image. So the goroutine is relieved, by a new one, before it handles a request when
 //
+//   - it is an fsync, or a WRITE so large that its copying keeps a processor busy,
 //   - somebody else is at work, who may hold what this request wants,
 //   - more requests wait already, and there are processors to spare,
 //   - nobody would tell that the image makes it wait,
 //
 // and while it handles one, when a read of the image is about to wait for the disk
-// (blockio tells). Who comes back and finds the place taken, ends.
+// (blockio tells) or an operation for a checkpoint (ext2 tells). Who comes back and finds the place taken, ends.
 type conn struct {
 	fd    int
 	proto *fuse.ProtocolServer
 	log   *slog.Logger
 	blind bool // the device does not tell when it waits
 	busy  int  // crew up to which waiting requests are reason to relieve
+
+	writable bool // set before start
 
 	mu      sync.Mutex
 	reading bool // somebody waits for the next request
@@ -157,12 +160,12 @@ func (c *conn) work() {
 			return
 		}
 		r := request(b.in[:n])
-		if r.quick() {
+		if r.quick(c.writable) {
 			c.handle(b, r)
 			continue
 		}
 		working := c.take()
-		if working > 1 || c.blind || working < c.busy && time.Since(before) < atOnce && c.more() {
+		if working > 1 || c.blind || r.lasting() || working < c.busy && time.Since(before) < atOnce && c.more() {
 			c.relieve()
 		}
 		c.handle(b, r)

@@ -21,9 +21,6 @@ func (a *Adapter) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, out *fuse.OpenOut) 
 // ReleaseDir has nothing to release.
 func (a *Adapter) ReleaseDir(*fuse.ReleaseIn) {}
 
-// FsyncDir is Fsync for directories.
-func (a *Adapter) FsyncDir(<-chan struct{}, *fuse.FsyncIn) fuse.Status { return fuse.ENOSYS }
-
 // ReadDir lists names from in.Offset on, as many as fit.
 func (a *Adapter) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	dir, st := a.inode(in.NodeId)

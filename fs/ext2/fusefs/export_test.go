@@ -10,7 +10,7 @@ import (
 // Panicking sends a request that makes its handler panic through the same path as the
 // kernel's, and gives the answer's status.
 func Panicking(log *slog.Logger) func() fuse.Status {
-	proto := fuse.NewProtocolServer(&Adapter{RawFileSystem: fuse.NewDefaultRawFileSystem()}, serverOptions(&Options{Logger: log}))
+	proto := fuse.NewProtocolServer(&Adapter{RawFileSystem: fuse.NewDefaultRawFileSystem()}, serverOptions(&Options{Logger: log}, true))
 	return func() fuse.Status {
 		in, out := make([]byte, headerSize), make([]byte, structSpace)
 		binary.NativeEndian.PutUint32(in, headerSize)

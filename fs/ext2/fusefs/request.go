@@ -25,6 +25,7 @@ const (
 	opGetAttr     = 3
 	opOpen        = 14
 	opRead        = 15
+	opWrite       = 16
 	opStatFs      = 17
 	opFsync       = 20
 	opGetXAttr    = 22
@@ -75,10 +76,27 @@ func (r request) data() int {
 func (r request) replySize() int { return structSpace + r.data() }
 
 // quick tells requests that are answered from memory: inodes that the kernel knows
-// are there, and the rest does not even need one.
-func (r request) quick() bool {
+// are there, and the rest does not even need one. On a read-write mount an inode may be
+// locked by somebody who writes, and forgetting one may delete it.
+func (r request) quick(writable bool) bool {
 	switch r.opcode() {
-	case opForget, opBatchForget, opGetAttr, opStatx, opStatFs, opOpen, opOpenDir, opFlush, opFsync, opFsyncDir, opInterrupt:
+	case opStatFs, opOpen, opOpenDir, opFlush, opInterrupt:
+		return true
+	case opForget, opBatchForget, opGetAttr, opStatx, opFsync, opFsyncDir:
+		return !writable
+	}
+	return false
+}
+
+// bulk is from how many bytes on a WRITE is left to itself.
+const bulk = 128 << 10
+
+// lasting tells requests that take their time whatever happens.
+func (r request) lasting() bool {
+	switch r.opcode() {
+	case opWrite:
+		return len(r) >= bulk
+	case opFsync, opFsyncDir:
 		return true
 	}
 	return false

@@ -21,6 +21,8 @@ type Options struct {
 	AllowOther bool
 	// NoACL: the file system shows no POSIX ACLs, so the kernel need not ask.
 	NoACL bool
+	// WriteBack has the kernel collect writes (FUSE's write-back cache).
+	WriteBack bool
 	// Flags are those of mount(2): MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, ….
 	// A plain user's mount has MS_NOSUID and MS_NODEV whatever they say.
 	Flags uintptr
@@ -70,14 +72,17 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 		return nil, err
 	}
 	a := New(fs)
+	a.writeback = o.WriteBack && a.writable
 	s := &Server{dir: m.dir, helped: m.helped, done: make(chan struct{})}
-	s.conn = newConn(m.fd, fuse.NewProtocolServer(a, serverOptions(&o)), o.Logger)
+	s.conn = newConn(m.fd, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
 	if err := s.conn.init(a); err != nil {
 		_ = m.detach(true)
 		_ = unix.Close(m.fd)
 		return nil, &MountError{Dir: dir, Reason: "the kernel did not accept the connection: " + cause(err), Err: err}
 	}
 	s.conn.blind = !blockio.OnWait(fs.Device(), s.conn.relieve)
+	fs.OnWait(s.conn.relieve)
+	s.conn.writable = a.writable
 	s.conn.start()
 	go func() {
 		<-s.conn.done
@@ -92,7 +97,7 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 
 // serverOptions are go-fuse's settings. What concerns mount(2) is not among them; see
 // attach.
-func serverOptions(o *Options) *fuse.MountOptions {
+func serverOptions(o *Options, readOnly bool) *fuse.MountOptions {
 	f := &fuse.MountOptions{
 		Name:          "ext2fuse",
 		MaxWrite:      maxRequest,
@@ -109,6 +114,12 @@ func serverOptions(o *Options) *fuse.MountOptions {
 		},
 		DisabledCapabilities: fuse.CAP_PASSTHROUGH,
 		Logger:               slog.NewLogLogger(o.Logger.Handler(), slog.LevelError),
+	}
+	if !readOnly {
+		f.ExtraCapabilities |= fuse.CAP_DONT_MASK | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT
+		if o.WriteBack {
+			f.ExtraCapabilities |= fuse.CAP_WRITEBACK_CACHE
+		}
 	}
 	if o.Messages != nil {
 		f.Debug, f.Logger = true, o.Messages
