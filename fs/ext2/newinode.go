@@ -30,7 +30,7 @@ func (dir *Inode) newInode(mode uint16, umask uint16, cred *Cred) (*Inode, error
 	if err != nil {
 		return nil, err
 	}
-	in := &Inode{fs: fs, ino: ino}
+	in := &Inode{fs: fs, ino: ino, typ: mode & disk.ModeFmt}
 	now := fs.now()
 	in.raw = disk.Inode{Mode: mode, UID: cred.UID, GID: cred.GID, Atime: now, Mtime: now, Ctime: now, Btime: now,
 		Generation: rand.Uint32(), ExtraSize: fs.extraSize()}

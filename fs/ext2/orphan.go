@@ -133,7 +133,8 @@ func (fs *FS) recoverOrphans() error {
 			return err
 		}
 		raw.Dtime = 0
-		if in.raw = raw; raw.Links == 0 {
+		in.raw, in.typ = raw, raw.Mode&disk.ModeFmt
+		if raw.Links == 0 {
 			deleted++
 			err = in.delete()
 		} else {

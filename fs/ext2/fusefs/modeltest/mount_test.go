@@ -57,7 +57,7 @@ type shape struct {
 var shapes = []shape{
 	{name: "1k-256", image: []string{"-b", "1024", "-I", "256"}, size: "96M", block: 1024, workers: 1},
 	{name: "4k-256", image: []string{"-b", "4096", "-I", "256"}, size: "256M", block: 4096, workers: 2},
-	{name: "1k-128", image: []string{"-b", "1024", "-I", "128"}, size: "256M", block: 1024, workers: 8},
+	{name: "1k-128", image: []string{"-b", "1024", "-I", "128"}, size: "512M", block: 1024, workers: 8},
 	{name: "4k-128", image: []string{"-b", "4096", "-I", "128"}, size: "96M", block: 4096, workers: 1},
 	{name: "1k-full", image: []string{"-b", "1024", "-I", "256", "-N", "256"}, size: "8M", block: 1024, workers: 1, full: true},
 	{name: "4k-full", image: []string{"-b", "4096", "-I", "128", "-N", "256"}, size: "16M", block: 4096, workers: 2, full: true},

@@ -94,8 +94,8 @@ func runWorker(p *Pair, w int, ops []Op, full bool) *Divergence {
 			continue
 		}
 		a, b := ours.Apply(o), theirs.Apply(o)
-		if a == b {
-			continue
+		if a == b && !(o.Kind == Fallocate && ranOut(o, a)) || refusedEarlier(o, a, b) {
+			continue // a fallocate that ran out may have come to different lengths
 		}
 		if full && (ranOut(o, a) || ranOut(o, b)) {
 			settle(ours, o)
@@ -105,6 +105,13 @@ func runWorker(p *Pair, w int, ops []Op, full bool) *Divergence {
 		return &Divergence{Worker: w, Step: i, Op: o, Ours: a, Theirs: b}
 	}
 	return nil
+}
+
+// refusedEarlier tells a rename that both refuse, for different reasons that both hold.
+// The kernel's FUSE client checks types before it asks; it does not know of the flags
+// that forbid a change, which the kernel's own driver checks first.
+func refusedEarlier(o Op, ours, theirs Result) bool {
+	return o.Kind == Rename && theirs.Errno == syscall.EPERM && (ours.Errno == syscall.EISDIR || ours.Errno == syscall.ENOTDIR)
 }
 
 // ranOut tells a result that a full file system explains.
