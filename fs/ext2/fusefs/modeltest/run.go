@@ -107,11 +107,15 @@ func runWorker(p *Pair, w int, ops []Op, full bool) *Divergence {
 	return nil
 }
 
-// refusedEarlier tells a rename that both refuse, for different reasons that both hold.
+// refusedEarlier tells a rename or removal that both refuse, for different reasons that both hold.
 // The kernel's FUSE client checks types before it asks; it does not know of the flags
 // that forbid a change, which the kernel's own driver checks first.
 func refusedEarlier(o Op, ours, theirs Result) bool {
-	return o.Kind == Rename && theirs.Errno == syscall.EPERM && (ours.Errno == syscall.EISDIR || ours.Errno == syscall.ENOTDIR)
+	switch o.Kind {
+	case Rename, Unlink, UnlinkAs, Rmdir:
+		return theirs.Errno == syscall.EPERM && (ours.Errno == syscall.EISDIR || ours.Errno == syscall.ENOTDIR)
+	}
+	return false
 }
 
 // ranOut tells a result that a full file system explains.
