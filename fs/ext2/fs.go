@@ -33,7 +33,6 @@ type FS struct {
 	funnel    errorFunnel
 
 	readAhead readAheadPool
-	closed    atomic.Bool
 	closeOnce sync.Once
 }
 
@@ -78,7 +77,6 @@ func (fs *FS) CacheStats() cache.Stats { return fs.cache.Stats() }
 func (fs *FS) Close() error {
 	err := error(ErrClosed) // the second time
 	fs.closeOnce.Do(func() {
-		fs.closed.Store(true)
 		fs.readAhead.stop()
 		err = fs.dev.Close()
 	})
