@@ -91,6 +91,24 @@ func TestBetLost(t *testing.T) {
 	}
 }
 
+// Content that is in memory counts, not what the bet read, even if it read the right place.
+func TestBetOnUptodate(t *testing.T) {
+	im := kb4()
+	f := newFile(im, 20*4096, 1024, sequential(100), nil)
+	r := newRig(t, im)
+	m := r.mapper(f)
+	newer := bytes.Repeat([]byte{7}, 8*4096)
+	m.hook = func(iblock, max uint64) (mpage.Run, error, bool) {
+		return mpage.Run{Block: 101 + iblock, Count: max, Flags: mpage.Mapped | mpage.Uptodate,
+			Data: newer}, nil, iblock >= 12
+	}
+	dst := make([]byte, 20*4096)
+	n, _, err := r.e.Read(m, dst, 0, f.size)
+	if n != len(dst) || err != nil || !bytes.Equal(dst[:12*4096], f.naive(0, 12*4096)) || !bytes.Equal(dst[12*4096:], newer) {
+		t.Errorf("%d %v, or wrong bytes", n, err)
+	}
+}
+
 // A hole where the bet read something.
 func TestBetOnHole(t *testing.T) {
 	im := kb4()

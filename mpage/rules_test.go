@@ -540,6 +540,15 @@ func TestPagesLeftOut(t *testing.T) {
 			t.Errorf("page %d: %v, or wrong bytes", p.Index, p.Err)
 		}
 	}
+	// What is not right behind the indirect block is not bet on.
+	r = newRig(t, im)
+	list = folios(r.e, 40)
+	list = append(list[:12:12], list[14:17]...)
+	r.e.Readahead(r.mapper(f), list, f.size)
+	r.want("100-112 115-117")
+	if s := r.e.Stats(); s.BetsWon+s.BetsLost != 0 || s.Riders != 1 {
+		t.Errorf("%+v", s)
+	}
 }
 
 func TestReadBounds(t *testing.T) {

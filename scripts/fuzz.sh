@@ -21,7 +21,7 @@ while IFS=: read -r file target; do
 		failed=1
 		cat "$log"
 	}
-	printf 'fuzz: %s %s: %s\n' "$dir" "$target" "$(grep -oE 'elapsed: .*execs: [0-9]+' "$log" | tail -n 1)"
+	printf 'fuzz: %s %s: %s\n' "$dir" "$target" "$(grep -oE 'elapsed: .*' "$log" | tail -n 1)"
 done < <(find . -name .git -prune -o -name '*_test.go' -print0 | sort -z |
 	xargs -0 -r grep -HoE '^func Fuzz[A-Za-z0-9_]*\(')
 printf 'fuzz: %d targets, %s\n' "$count" "$([ "$failed" -eq 0 ] && echo 'nothing found' || echo 'FAILURES above')"

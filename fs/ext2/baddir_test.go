@@ -222,6 +222,12 @@ func TestDirLoops(t *testing.T) {
 		_, err := fs.FS().Open(c.path)
 		wantDamage(t, err, log, c.want)
 	}
+	// The same for entries that were listed.
+	for _, ino := range []uint32{a, RootIno} {
+		fs, log := img.logged()
+		_, err := inodeAt(t, fs, "a").Listed(ino)
+		wantDamage(t, err, log, "leads back")
+	}
 	// Two parents: whoever comes second is refused, as long as the first is known.
 	fs, log := img.logged()
 	inodeAt(t, fs, "a/b")

@@ -46,12 +46,26 @@ func (in *Inode) Lookup(name string) (*Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	child, err := in.fs.Inode(pos.ino)
+	if name == ".." {
+		return in.fs.Inode(pos.ino)
+	}
+	return in.child(pos.ino, name)
+}
+
+// Listed is Lookup for an entry of the directory that ReadDir gave, "." and ".."
+// excepted: it makes the same checks without looking for the name again.
+func (in *Inode) Listed(ino uint32) (*Inode, error) {
+	return in.child(ino, "an entry")
+}
+
+// child is the inode that an entry leads to, with a reference taken.
+func (in *Inode) child(ino uint32, name string) (*Inode, error) {
+	child, err := in.fs.Inode(ino)
 	if errors.Is(err, ErrStale) {
 		return nil, in.fs.corrupt(&disk.CorruptError{What: "directory entry", Inode: in.ino, Offset: -1, Detail: fmt.Sprintf(
-			"%q leads to inode %d, which is deleted", name, pos.ino)})
+			"%q leads to inode %d, which is deleted", name, ino)})
 	}
-	if err != nil || name == ".." || !child.IsDir() {
+	if err != nil || !child.IsDir() {
 		return child, err
 	}
 	if err := in.adopt(child, name); err != nil {

@@ -47,7 +47,6 @@ type FS struct {
 
 	tellWait atomic.Pointer[func()] // see OnWait
 
-	closed    atomic.Bool
 	closeOnce sync.Once
 }
 
@@ -94,7 +93,6 @@ func (fs *FS) CacheStats() cache.Stats { return fs.cache.Stats() }
 func (fs *FS) Close() error {
 	err := error(ErrClosed) // the second time
 	fs.closeOnce.Do(func() {
-		fs.closed.Store(true)
 		fs.readAhead.stop()
 		err = nil
 		if fs.ckpt != nil {

@@ -73,16 +73,45 @@ func (fs *FS) damage(err error, ino uint32, block uint64) error {
 	return fs.corrupt(&e)
 }
 
-// readError passes the failure to get a block through the funnel: damage found by a
-// check of the content, or an error of the device.
+// readFault is a failure of the device that went through the funnel.
+type readFault struct {
+	what  string // what was read
+	ino   uint32
+	unit  string // what block counts: "block", on the device, or "file block"
+	block uint64
+	err   error
+}
+
+func (e *readFault) Error() string {
+	return fmt.Sprintf("reading %s, inode %d, %s %d: %v", e.what, e.ino, e.unit, e.block, e.err)
+}
+
+func (e *readFault) Unwrap() error { return e.err }
+
+// readError passes the failure to get a block of metadata through the funnel: damage
+// found by a check of the content, or an error of the device.
 func (fs *FS) readError(what string, ino uint32, block uint64, err error) error {
 	var found *disk.CorruptError
 	if errors.As(err, &found) {
 		return fs.damage(err, ino, block)
 	}
-	err = fmt.Errorf("reading %s, inode %d, block %d: %w", what, ino, block, err)
-	if fs.funnel.first(faultKey{ino, block, what}) {
-		fs.log.Error(err.Error(), "inode", ino, "block", block)
+	return fs.fault(&readFault{what, ino, "block", block, err})
+}
+
+// contentError passes the failure to read a file's content at byte off through the funnel,
+// unless it went there when its cause was found.
+func (fs *FS) contentError(ino uint32, off int64, err error) error {
+	var found *disk.CorruptError
+	var fault *readFault
+	if errors.As(err, &found) || errors.As(err, &fault) {
+		return err
 	}
-	return err
+	return fs.fault(&readFault{"file content", ino, "file block", uint64(off) >> fs.blockBits, err})
+}
+
+func (fs *FS) fault(e *readFault) error {
+	if fs.funnel.first(faultKey{e.ino, e.block, e.what}) {
+		fs.log.Error(e.Error(), "inode", e.ino, "block", e.block)
+	}
+	return e
 }

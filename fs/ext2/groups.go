@@ -40,6 +40,7 @@ func (fs *FS) readGroups() error {
 	total := fs.sb.DescBlocks()
 	step := uint32(max(descChunk/fs.blockSize, 1))
 	buf := make([]byte, int(min(step, total))*fs.blockSize)
+	fs.groups = make([]group, 0, min(fs.sb.GroupCount(), descChunk/disk.GroupDescSize))
 	for done := uint32(0); done < total; {
 		n, err := fs.readDescBlocks(done, min(step, total-done), buf)
 		if err != nil {

@@ -202,7 +202,8 @@ func TestBadInodes(t *testing.T) {
 func TestSizePastTheMap(t *testing.T) {
 	c := craft(t, 1024)
 	c.inode(fileIno, func(in *disk.Inode) { in.Size = 1<<63 - 1 })
-	in := openInode(t, c.open(Options{}), fileIno)
+	var log bytes.Buffer
+	in := openInode(t, c.open(Options{Logger: testLogger(&log)}), fileIno)
 	end := borders(1024)[8] * 1024
 	p := make([]byte, 4096)
 	if n, err := in.Read(p, end-4096); n != 4096 || err != nil {
@@ -212,6 +213,9 @@ func TestSizePastTheMap(t *testing.T) {
 		if n, err := in.Read(p, off); n != 0 || Errno(err) != syscall.EIO {
 			t.Errorf("past it, at %d: %d, %v", off, n, err)
 		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("%d log lines, expected one:\n%s", n, log.String())
 	}
 	if at, err := in.SeekHole(1<<63 - 10); err != nil || at < 1<<63-10 {
 		t.Errorf("SeekHole near the end of all numbers: %d, %v", at, err)

@@ -59,8 +59,8 @@ func readSuper(dev blockio.Device, off int64) (*disk.Superblock, error) {
 
 // readSuperblock reads the superblock and makes the checks that need nothing else.
 func (fs *FS) readSuperblock() error {
-	if fs.opts.Superblock < 0 {
-		return fmt.Errorf("sb=%d: a position in KiB was expected", fs.opts.Superblock)
+	if at := fs.opts.Superblock; at < 0 || at > fs.dev.Size()>>10 {
+		return fmt.Errorf("sb=%d: a position in KiB before the end of the device, %d, was expected", at, fs.dev.Size()>>10)
 	}
 	if end := fs.superOffset() + disk.SuperblockSize; fs.dev.Size() < end {
 		return &disk.TooSmallError{Have: fs.dev.Size(), Want: end, Detail: fmt.Sprintf(

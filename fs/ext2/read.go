@@ -1,11 +1,6 @@
 package ext2
 
-import (
-	"errors"
-	"io"
-
-	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
-)
+import "io"
 
 // Read reads file content from off (bytes) on into p and returns how many bytes there
 // were: without an error, fewer than len(p) only at the end of the file. With an
@@ -24,7 +19,7 @@ func (in *Inode) Read(p []byte, off int64) (int, error) {
 	defer in.mu.RUnlock()
 	n, cold, err := in.fs.engine.Read((*blockMap)(in), p, off, int64(in.raw.Size))
 	if err != nil {
-		return n, in.fs.contentError(in.ino, off, err)
+		return n, in.fs.contentError(in.ino, off+int64(n), err)
 	}
 	if n > 0 {
 		in.readAheadLocked(off, int64(n), cold)
@@ -50,14 +45,4 @@ func (in *Inode) readable() error {
 		return ErrIsDir
 	}
 	return ErrInvalid
-}
-
-// contentError passes an error of the engine on. Damage went through the funnel where it
-// was found; the device's errors did not.
-func (fs *FS) contentError(ino uint32, off int64, err error) error {
-	var found *disk.CorruptError
-	if errors.As(err, &found) {
-		return err
-	}
-	return fs.readError("file content", ino, uint64(off)>>fs.blockBits, err)
 }

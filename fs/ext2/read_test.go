@@ -253,6 +253,36 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
+// TestIndirectUnreadable: one line for a table that cannot be read, whoever wants it.
+func TestIndirectUnreadable(t *testing.T) {
+	c := craft(t, 4096)
+	var iblock [15]uint32
+	for i := range int64(20) {
+		c.put(&iblock, i, c.take())
+		c.take()
+	}
+	c.inode(fileIno, func(in *disk.Inode) { in.Block, in.Size = iblock, 20*4096 })
+	bad := int64(iblock[12]) * 4096
+	var log bytes.Buffer
+	fs, err := New(failing{c.dev, bad, bad + 4096}, Options{ReadOnly: true, Logger: testLogger(&log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := openInode(t, fs, fileIno)
+	for ib := range int64(20) {
+		n, err := in.ReadAt(make([]byte, 4096), ib*4096)
+		if ib < 12 && (n != 4096 || err != nil) || ib >= 12 && (n != 0 || Errno(err) != syscall.EIO) {
+			t.Errorf("file block %d: %d, %v", ib, n, err)
+		}
+	}
+	if _, err := in.SeekHole(0); Errno(err) != syscall.EIO {
+		t.Errorf("SeekHole: %v", err)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), fmt.Sprint("block ", iblock[12])) {
+		t.Errorf("%d log lines, expected one:\n%s", n, log.String())
+	}
+}
+
 // TestReadParallel: many readers of the same and of other files, with evictions.
 func TestReadParallel(t *testing.T) {
 	dir := t.TempDir()
