@@ -85,8 +85,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	}
 	start := time.Now()
 	ours, theirs, err := c.look(ctx)
-	if err == nil {
-		err = ctx.Err()
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = errors.New("interrupted; everything is unmounted")
 	}
 	if err != nil {
 		fmt.Fprintln(errs, "mount-compare:", strings.ReplaceAll(err.Error(), "\n", " / "))
@@ -184,6 +184,12 @@ func (c *config) lookAt(ctx context.Context, label string, m *mount, err error) 
 		return nil, err
 	}
 	t, err := walk(ctx, label, m.dir, c.jobs, c.full)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && !isMount(m.dir) {
+		err = fmt.Errorf("the mount by %s went away while it was looked at", label)
+	}
 	return t, errors.Join(err, m.unmount())
 }
 
