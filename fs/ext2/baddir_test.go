@@ -360,14 +360,40 @@ func TestHtreeCollisions(t *testing.T) {
 			byHash[major] = name
 		}
 	}
-	for _, per := range []int{1, 2, 3, 7} {
-		img.htreeWith(badIno, h, per, all...)
+	for _, c := range [][2]int{{1, 0}, {3, 0}, {7, 0}, {1, 1}, {1, 3}, {3, 2}, {5, 9}} {
+		img.htreeWith(badIno, h, c[0], c[1], all...)
 		fs := img.open(Options{})
 		in := openInode(t, fs, badIno)
 		checkAll(t, in, all)
 		if in.dir.data(fs).badIndex.Load() {
-			t.Errorf("%d names per leaf: the index was given up", per)
+			t.Errorf("%d names per leaf, %d leaves per node: the index was given up", c[0], c[1])
 		}
+	}
+}
+
+// TestIndexLostWhileListing: the index becomes unusable in the middle of a listing. What
+// is left comes in the order it began in, from a directory that is far larger than a
+// batch, and the end is an error.
+func TestIndexLostWhileListing(t *testing.T) {
+	all := names(0, 20000)
+	img := craft(t, 4096)
+	img.dir(badIno, all...)
+	img.inode(badIno, func(in *disk.Inode) { in.Flags |= disk.InodeIndex })
+	fs, log := img.logged()
+	in := openInode(t, fs, badIno)
+	got, _, err := listFrom(t, in, posDotDot, 1000)
+	if Errno(err) != syscall.EIO || len(got) != len(all)+1 {
+		t.Errorf("%d entries, %v; want %d", len(got), err, len(all)+1)
+	}
+	seen := map[string]bool{}
+	for _, e := range got {
+		if seen[e.name] {
+			t.Fatalf("%v came twice", e)
+		}
+		seen[e.name] = true
+	}
+	if lines := strings.Count(log.String(), "\n"); lines > 2 {
+		t.Errorf("%d lines logged:\n%s", lines, log)
 	}
 }
 

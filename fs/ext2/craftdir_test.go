@@ -74,15 +74,17 @@ func (c *crafted) dirBlock(ino uint32, n int, change func(b []byte)) {
 // hash, per names each.
 func (c *crafted) htree(ino uint32, per int, entries ...namedIno) uint32 {
 	c.t.Helper()
-	return c.htreeWith(ino, c.open(Options{}).hasher(), per, entries...)
+	return c.htreeWith(ino, c.open(Options{}).hasher(), per, 0, entries...)
 }
 
-// htreeWith is htree with another hash.
-func (c *crafted) htreeWith(ino uint32, h dirHasher, per int, entries ...namedIno) uint32 {
+// htreeWith is htree with another hash and, unless perNode is 0, with a level of nodes,
+// perNode leaves each.
+func (c *crafted) htreeWith(ino uint32, h dirHasher, per, perNode int, entries ...namedIno) uint32 {
 	c.t.Helper()
 	leaves := splitByHash(&h, per, entries)
 	root := make([]byte, c.blockSize)
 	table := disk.InitDxRoot(root, ino, RootIno, true, h.version%3)
+	var index []disk.DxEntry
 	blocks := [][]byte{root}
 	for i, leaf := range leaves {
 		e := disk.DxEntry{Block: uint32(i + 1)}
@@ -92,12 +94,31 @@ func (c *crafted) htreeWith(ino uint32, h dirHasher, per int, entries ...namedIn
 				e.Hash |= 1
 			}
 		}
-		table.Set(i, e)
+		index = append(index, e)
 		blocks = append(blocks, packLeaf(c.blockSize, leaf))
 	}
-	table.SetCount(len(leaves))
+	if perNode > 0 {
+		var top []disk.DxEntry
+		for part := range slices.Chunk(index, perNode) {
+			top = append(top, disk.DxEntry{Hash: part[0].Hash, Block: uint32(len(blocks))})
+			block := make([]byte, c.blockSize)
+			node := disk.InitDxNode(block)
+			setTable(&node, part)
+			blocks = append(blocks, block)
+		}
+		index = top
+		table.SetLevels(root, 1)
+	}
+	setTable(&table.DxNode, index)
 	c.inode(ino, func(in *disk.Inode) { in.Flags |= disk.InodeIndex })
 	return c.dirOf(ino, blocks...)
+}
+
+func setTable(node *disk.DxNode, entries []disk.DxEntry) {
+	node.SetCount(len(entries))
+	for i, e := range entries {
+		node.Set(i, e)
+	}
 }
 
 func packLeaf(blockSize int, leaf []namedIno) []byte {

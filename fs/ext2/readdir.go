@@ -165,7 +165,7 @@ func (b *dirBatch) fillBytes(r *dirReader, pos uint64) {
 		}
 	} else {
 		dirEntries(buf.Data(), func(e disk.Dirent) bool {
-			if b.listable(r, n, e) {
+			if b.listable(r, buf.Data(), n, e) {
 				b.add(r, n<<bits+uint64(e.Off), e)
 			}
 			return true
@@ -179,26 +179,33 @@ func (b *dirBatch) fillBytes(r *dirReader, pos uint64) {
 
 // listable tells whether an entry of file block n can be shown. A name that could not be
 // looked up would make the kernel refuse the whole listing.
-func (b *dirBatch) listable(r *dirReader, n uint64, e disk.Dirent) bool {
+func (b *dirBatch) listable(r *dirReader, block []byte, n uint64, e disk.Dirent) bool {
 	why := ""
 	switch {
 	case len(e.Name) == 0:
 		why = "an empty name"
 	case bytes.IndexByte(e.Name, '/') >= 0 || bytes.IndexByte(e.Name, 0) >= 0:
 		why = fmt.Sprintf("the impossible name %q", e.Name)
-	case isDots(e.Name) && !(n == 0 && e.Off <= dotDotOff):
+	case isDots(e.Name) && !ownDots(block, n, e):
 		why = fmt.Sprintf("another %q", e.Name)
 	default:
 		return true
 	}
-	block, _ := r.in.bmapLocked(n)
-	b.err = r.in.fs.corrupt(&disk.CorruptError{What: "directory entry", Inode: r.in.ino, Block: block, Offset: e.Off,
+	at, _ := r.in.bmapLocked(n)
+	b.err = r.in.fs.corrupt(&disk.CorruptError{What: "directory entry", Inode: r.in.ino, Block: at, Offset: e.Off,
 		Detail: fmt.Sprintf("it has %s; it leads to inode %d", why, e.Inode)})
 	return false
 }
 
-// dotDotOff is where ".." stands in block 0, right behind ".".
-const dotDotOff = 12
+// ownDots tells whether an entry of file block n is the directory's "." or "..": the first
+// and the second of block 0.
+func ownDots(block []byte, n uint64, e disk.Dirent) bool {
+	if n != 0 || e.Off == 0 {
+		return n == 0 && string(e.Name) == "."
+	}
+	_, second, _ := disk.NextDirent(block, 0)
+	return e.Off == second && string(e.Name) == ".."
+}
 
 func isDots(name []byte) bool { return string(name) == "." || string(name) == ".." }
 

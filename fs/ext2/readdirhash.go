@@ -120,10 +120,11 @@ func (g *hashBatch) dots(pos uint64) {
 		return
 	}
 	dirEntries(buf.Data(), func(e disk.Dirent) bool {
-		if isDots(e.Name) && e.Off <= dotDotOff {
+		own := ownDots(buf.Data(), 0, e)
+		if own {
 			g.add(g.r, posDot+uint64(len(e.Name))-1, e)
 		}
-		return e.Off < dotDotOff
+		return own && len(e.Name) == 1
 	})
 	buf.Release()
 }
@@ -137,7 +138,7 @@ func (g *hashBatch) block(n uint64) bool {
 		return false
 	}
 	dirEntries(buf.Data(), func(e disk.Dirent) bool {
-		if n == 0 && e.Off <= dotDotOff && isDots(e.Name) || !g.listable(g.r, n, e) {
+		if isDots(e.Name) && ownDots(buf.Data(), n, e) || !g.listable(g.r, buf.Data(), n, e) {
 			return true
 		}
 		pos, major := g.h.pos(e.Name)
