@@ -117,6 +117,9 @@ func (in *Inode) fillNew(dir *Inode, o *NewInode) error {
 	return nil
 }
 
+// dotDotOff is where ".." stands in the first block of a new directory, behind ".".
+const dotDotOff = 12
+
 // makeDots gives a new directory its first block.
 func (in *Inode) makeDots(parent uint32) error {
 	_, buf, err := in.appendDirBlock()
