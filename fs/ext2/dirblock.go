@@ -35,6 +35,9 @@ func (in *Inode) openDirLocked() dirReader {
 	return r
 }
 
+// locateAhead is the longest run, in blocks, that locate looks for.
+const locateAhead = 16
+
 // locate is the run of file blocks that begins with n, n < full.
 func (r *dirReader) locate(n uint64) (mpage.Run, error) {
 	if d := n - r.at; n >= r.at && d < r.run.Count {
@@ -43,7 +46,12 @@ func (r *dirReader) locate(n uint64) (mpage.Run, error) {
 		run.Count -= d
 		return run, nil
 	}
-	run, err := (*blockMap)(r.in).GetBlock(n, r.full-n, false)
+	// A lookup wants one block: what a run is looked at for further on would be in vain.
+	m := (*blockMap)(r.in)
+	run, err := m.GetBlock(n, min(r.full-n, locateAhead), false)
+	if err == nil && run.Flags&mpage.Mapped == 0 {
+		run, err = m.GetBlock(n, r.full-n, false) // a hole is passed over as a whole
+	}
 	if err != nil {
 		return mpage.Run{Count: 1}, err
 	}
