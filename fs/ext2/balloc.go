@@ -172,8 +172,9 @@ func (fs *FS) takeBlocksLocked(st *groupState, bitmap *cache.Buffer, c candidate
 	disk.Bitmap(bitmap.Modify()).SetRange(int(c.bit), int(c.n))
 	bitmap.Unlock()
 	st.blocks.take(int(c.bit), int(c.n))
-	st.freeBlocks -= c.n
-	fs.space.freeBlocks.Add(-int64(c.n))
+	n := min(c.n, st.freeBlocks) // a count that was too low stays at 0
+	st.freeBlocks -= n
+	fs.space.freeBlocks.Add(-int64(n))
 	return fs.writeDescLocked(c.group, st)
 }
 
@@ -214,9 +215,9 @@ func (fs *FS) freeInGroup(g uint32, block uint64, n uint32) error {
 	data := disk.Bitmap(buf.Modify())
 	st.blocks.hold(data, n)
 	data.ClearRange(bit, int(n))
-	st.freeBlocks += n
-	st.longest = fs.sb.BlocksPerGroup
-	fs.space.freeBlocks.Add(int64(n))
+	more := min(n, fs.sb.GroupBlocks(g)-min(st.freeBlocks, fs.sb.GroupBlocks(g))) // one too high stays possible
+	st.freeBlocks += more
+	fs.space.freeBlocks.Add(int64(more))
 	fs.space.hold(release{fs.ckpt.Epoch(), g, uint32(bit), n, false})
 	return fs.writeDescLocked(g, st)
 }

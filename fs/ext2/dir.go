@@ -40,6 +40,16 @@ func (in *Inode) Lookup(name string) (*Inode, error) {
 		in.Ref(1)
 		return in, nil
 	}
+	child, err := in.lookup(name)
+	if err != nil && child != nil {
+		child.Put(1) // without the lock: the last reference may delete
+		child = nil
+	}
+	return child, err
+}
+
+// lookup is Lookup's part under the lock. With an error, too, a child is the caller's.
+func (in *Inode) lookup(name string) (*Inode, error) {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	pos, err := in.lookupLocked(name)
@@ -55,10 +65,16 @@ func (in *Inode) Lookup(name string) (*Inode, error) {
 // Listed is Lookup for an entry of the directory that ReadDir gave, "." and ".."
 // excepted: it makes the same checks without looking for the name again.
 func (in *Inode) Listed(ino uint32) (*Inode, error) {
-	return in.child(ino, "an entry")
+	child, err := in.child(ino, "an entry")
+	if err != nil && child != nil {
+		child.Put(1)
+		child = nil
+	}
+	return child, err
 }
 
-// child is the inode that an entry leads to, with a reference taken.
+// child is the inode that an entry leads to, with a reference taken: it is the caller's
+// to give back with an error, too, and not inside an operation or under a lock.
 func (in *Inode) child(ino uint32, name string) (*Inode, error) {
 	child, err := in.fs.Inode(ino)
 	if errors.Is(err, ErrStale) {
@@ -68,11 +84,7 @@ func (in *Inode) child(ino uint32, name string) (*Inode, error) {
 	if err != nil || !child.IsDir() {
 		return child, err
 	}
-	if err := in.adopt(child, name); err != nil {
-		child.Put(1)
-		return nil, err
-	}
-	return child, nil
+	return child, in.adopt(child, name)
 }
 
 // LookupIno is the inode number that name stands for in the directory. The inode is not

@@ -229,5 +229,6 @@ func (dir *Inode) makeIndexed(d *dirData, e *disk.Dirent) (done bool, err error)
 	})
 	dir.raw.Flags |= disk.InodeIndex
 	d.badIndex.Store(false)
+	fs.names.drop(d) // blocks of 64 KiB have one before they have an htree
 	return dir.dxAdd(d, e)
 }

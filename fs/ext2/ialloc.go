@@ -43,8 +43,8 @@ func (fs *FS) allocInode(parent *Inode, dir bool) (uint32, error) {
 	return 0, ErrNoSpace
 }
 
-// hasInodes tells, without the group's lock, whether group g likely has a free inode
-// that may be taken, and a free block, too.
+// hasRoom is how many inodes of group g may be taken, and how many of its blocks are
+// free, at this moment.
 func (fs *FS) hasRoom(g uint32) (inodes, blocks uint32) {
 	st := &fs.space.groups[g]
 	st.mu.Lock()
@@ -138,9 +138,10 @@ func (fs *FS) takeInode(g uint32, dir bool) (uint32, error) {
 	}
 	size := int(fs.sb.InodesPerGroup)
 	bit := st.inodes.view(buf).NextClear(from, size)
-	if bit == size {
-		return 0, fs.corrupt(&disk.CorruptError{What: "group descriptor", Offset: -1,
+	if bit == size { // the next group, then
+		fs.corrupt(&disk.CorruptError{What: "group descriptor", Offset: -1,
 			Detail: fmt.Sprintf("group %d has %d free inodes, its bitmap none", g, st.freeInodes)})
+		return 0, nil
 	}
 	setBit(buf, bit)
 	st.inodes.take(bit, 1)
@@ -173,8 +174,10 @@ func (fs *FS) freeInode(ino uint32, dir bool) error {
 	data := disk.Bitmap(buf.Modify())
 	st.inodes.hold(data, 1)
 	data.Clear(int(index))
-	st.freeInodes++
-	fs.space.freeInodes.Add(1)
+	if st.freeInodes < fs.sb.InodesPerGroup {
+		st.freeInodes++
+		fs.space.freeInodes.Add(1)
+	}
 	if dir && st.dirs > 0 {
 		st.dirs--
 		fs.space.dirs.Add(-1)

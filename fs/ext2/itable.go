@@ -101,16 +101,21 @@ func (t *inodeTable) ref(in *Inode, n uint64) {
 	sh.mu.Unlock()
 }
 
-// insert puts a new inode into the table, with a reference: its number was free.
-func (t *inodeTable) insert(in *Inode) {
+// insert puts a new inode into the table, with a reference: its number was free. It is
+// false when the number is in use all the same: the bitmap is wrong.
+func (t *inodeTable) insert(in *Inode) bool {
 	sh := t.shard(in.ino)
 	in.refs, in.state = 1, loadDone
 	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	if old := sh.inodes[in.ino]; old != nil {
+		if old.refs > 0 && old.state != loadFailed {
+			return false
+		}
 		sh.unidle(old)
 	}
 	sh.inodes[in.ino] = in
-	sh.mu.Unlock()
+	return true
 }
 
 // forget takes an inode that came to nothing out of the table.
@@ -154,7 +159,7 @@ func (t *inodeTable) put(in *Inode, n uint64) {
 	}
 	in.refs -= min(n, held)
 	var out *Inode
-	if held > 0 && in.refs == 0 {
+	if held > 0 && in.refs == 0 && sh.inodes[in.ino] == in { // else it came to nothing
 		out = sh.makeIdle(in, t.maxIdle)
 	}
 	sh.mu.Unlock()

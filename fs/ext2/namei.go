@@ -26,6 +26,9 @@ func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
 		return nil, ErrNotDir
 	}
 	mode := uint16(o.Mode)
+	if disk.FileType(mode) == disk.TypeUnknown {
+		return nil, ErrInvalid
+	}
 	if err := checkTarget(mode, o.Target, dir.fs.blockSize); err != nil {
 		return nil, err
 	}
@@ -49,7 +52,9 @@ func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
 			err = dir.addEntry(name, in.ino, disk.FileType(mode))
 		}
 		if err != nil {
-			(*blockMap)(in).freeRange(0, disk.NDirBlocks)
+			if in.hasBlocks() { // else i_block holds a device number or a target
+				(*blockMap)(in).freeRange(0, disk.NDirBlocks)
+			}
 			in.dropNew()
 			dir.flushLocked() // blocks it may have got
 			return err
@@ -86,6 +91,9 @@ func checkTarget(mode uint16, target string, blockSize int) error {
 // mayAddLocked tells whether a name can be added: the directory is one still, may be
 // changed, and has no such name.
 func (dir *Inode) mayAddLocked(name string) error {
+	if name != "" && checkName(name) == ErrNotExist {
+		return ErrInvalid // it could never be looked up
+	}
 	pos, err := dir.lookupLocked(name)
 	switch {
 	case err == nil && pos.ino != 0:
@@ -260,11 +268,13 @@ func (dir *Inode) remove(name string, wantDir bool) error {
 		if name == "." || name == ".." {
 			return ErrInvalid
 		}
-		in, err := dir.fs.Inode(pos.ino)
+		in, err := dir.child(pos.ino, name)
+		if in != nil {
+			held = append(held, in)
+		}
 		if err != nil {
 			return err
 		}
-		held = append(held, in)
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		if err := dir.mayRemoveLocked(in, wantDir); err != nil {
@@ -274,9 +284,7 @@ func (dir *Inode) remove(name string, wantDir bool) error {
 			return err
 		}
 		if wantDir {
-			if dir.raw.Links > 2 {
-				dir.raw.Links--
-			}
+			dir.loseSubdirLocked()
 			in.dir.data(dir.fs).parent.Store(0)
 		}
 		if err := in.unlinkLocked(); err != nil {
@@ -288,6 +296,14 @@ func (dir *Inode) remove(name string, wantDir bool) error {
 		in.Put(1)
 	}
 	return err
+}
+
+// loseSubdirLocked takes the link off that the ".." of a subdirectory was. Counts that
+// were wrong before never reach zero: the directory would count as deleted.
+func (dir *Inode) loseSubdirLocked() {
+	if dir.raw.Links > 2 {
+		dir.raw.Links--
+	}
 }
 
 // mayRemoveLocked tells whether in, which stands in dir, may be removed.

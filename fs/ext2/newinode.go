@@ -37,8 +37,10 @@ func (dir *Inode) newInode(mode uint16, umask uint16, cred *Cred) (*Inode, error
 	in.raw.HasBtime = in.raw.ExtraSize != 0
 	in.inheritOwner(dir, cred)
 	in.inheritFlags(dir)
-	fs.inodes.insert(in)
-	in.nameless.Store(false)
+	if !fs.inodes.insert(in) {
+		// The bit stays set: that much of the bitmap is right now.
+		return nil, fs.corrupt(&disk.CorruptError{What: "inode bitmap", Inode: ino, Offset: -1, Detail: "it has an inode free that is in use"})
+	}
 	if err := in.clearSlot(); err != nil {
 		in.dropNew()
 		return nil, err

@@ -85,8 +85,8 @@ func (r *rename) relate() error {
 	if r.newIno, err = r.to.LookupIno(r.newName); err != nil && err != ErrNotExist {
 		return err
 	}
-	r.sourceAbove = r.fs.contains(r.oldIno, r.to)
-	r.targetAbove = r.newIno != 0 && r.fs.contains(r.newIno, r.from)
+	r.sourceAbove = r.contains(r.oldIno, r.to)
+	r.targetAbove = r.newIno != 0 && r.contains(r.newIno, r.from)
 	return nil
 }
 
@@ -118,9 +118,9 @@ func (r *rename) lockDirs() (unlock func()) {
 	}
 	first, second := r.from, r.to
 	switch {
-	case r.fs.contains(r.to.ino, r.from):
+	case r.contains(r.to.ino, r.from):
 		first, second = r.to, r.from
-	case r.fs.contains(r.from.ino, r.to):
+	case r.contains(r.from.ino, r.to):
 	case r.to.ino < r.from.ino:
 		first, second = r.to, r.from
 	}
@@ -133,7 +133,7 @@ func (r *rename) lockDirs() (unlock func()) {
 }
 
 // contains tells whether directory inode ino is in, or above it. fs.renameMu is held.
-func (fs *FS) contains(ino uint32, in *Inode) bool {
+func (r *rename) contains(ino uint32, in *Inode) bool {
 	at := in.ino
 	for range maxTreeDepth {
 		if at == ino {
@@ -142,12 +142,11 @@ func (fs *FS) contains(ino uint32, in *Inode) bool {
 		if at == RootIno {
 			return false
 		}
-		d, err := fs.Inode(at)
+		d, err := r.get(at)
 		if err != nil {
 			return false
 		}
 		up, err := d.LookupIno("..")
-		d.Put(1)
 		if err != nil || up == at {
 			return false
 		}
@@ -169,6 +168,15 @@ func (r *rename) get(ino uint32) (*Inode, error) {
 	return in, err
 }
 
+// getChild is get for what an entry of dir leads to.
+func (r *rename) getChild(dir *Inode, ino uint32, name string) (*Inode, error) {
+	in, err := dir.child(ino, name)
+	if in != nil {
+		r.held = append(r.held, in)
+	}
+	return in, err
+}
+
 func (r *rename) release() {
 	for _, in := range r.held {
 		in.Put(1)
@@ -184,17 +192,20 @@ func (r *rename) find() (err error) {
 	if r.newPos, err = r.to.lookupLocked(r.newName); err != nil && err != ErrNotExist {
 		return err
 	}
-	if r.source, err = r.get(r.oldPos.ino); err != nil {
+	if r.source, err = r.getChild(r.from, r.oldPos.ino, r.oldName); err != nil {
 		return err
 	}
 	if r.newPos.ino != 0 {
 		if r.flags&RenameNoReplace != 0 {
 			return ErrExist
 		}
-		r.target, err = r.get(r.newPos.ino)
+		r.target, err = r.getChild(r.to, r.newPos.ino, r.newName)
 		return err
 	}
-	if r.flags&RenameExchange != 0 || r.to.raw.Links == 0 {
+	switch {
+	case r.newName != "" && checkName(r.newName) == ErrNotExist:
+		return ErrInvalid // it could never be looked up
+	case r.flags&RenameExchange != 0 || r.to.raw.Links == 0 || r.newName == "":
 		return ErrNotExist
 	}
 	return nil
@@ -204,9 +215,9 @@ func (r *rename) find() (err error) {
 // directory involved or is one, which no rename can be about.
 func (r *rename) lockInodes() (unlock func(), err error) {
 	switch {
-	case r.source == r.to, r.source.IsDir() && r.sourceAbove:
+	case r.source == r.to || r.source == r.from, r.source.IsDir() && r.sourceAbove:
 		return nil, ErrInvalid // into itself
-	case r.target != nil && (r.target == r.from || r.target.IsDir() && r.targetAbove):
+	case r.target != nil && (r.target == r.from || r.target == r.to || r.target.IsDir() && r.targetAbove):
 		if r.flags&RenameExchange != 0 {
 			return nil, ErrInvalid
 		}
@@ -292,12 +303,12 @@ func (r *rename) move() error {
 		if err := src.setParent(r.to.ino); err != nil {
 			return err
 		}
-		r.from.raw.Links--
+		r.from.loseSubdirLocked()
 		r.to.raw.Links++
 	}
 	if r.target != nil {
 		if r.target.IsDir() {
-			r.to.raw.Links--
+			r.to.loseSubdirLocked()
 			r.target.dir.data(r.fs).parent.Store(0)
 		}
 		if err := r.target.unlinkLocked(); err != nil {
@@ -340,14 +351,14 @@ func (r *rename) exchange() error {
 			if err := src.setParent(r.to.ino); err != nil {
 				return err
 			}
-			r.from.raw.Links--
+			r.from.loseSubdirLocked()
 			r.to.raw.Links++
 		}
 		if dst.IsDir() {
 			if err := dst.setParent(r.from.ino); err != nil {
 				return err
 			}
-			r.to.raw.Links--
+			r.to.loseSubdirLocked()
 			r.from.raw.Links++
 		}
 	}

@@ -145,6 +145,7 @@ func (fs *FS) releaseOne(r release) {
 	}
 	st.mu.Lock()
 	st.blocks.release(int(r.bit), r.n)
+	st.longest = fs.sb.BlocksPerGroup
 	st.mu.Unlock()
 	fs.space.pending.Add(-int64(r.n))
 }

@@ -123,9 +123,10 @@ func (in *Inode) writeLocked(p []byte, off int64, o *WriteOptions) (n int, err e
 }
 
 // dropUnwrittenLocked frees what was allocated for content from byte off on that was
-// then not written: its blocks hold somebody else's old data.
+// then not written: its blocks hold somebody else's old data. Pieces end with a block,
+// so off is inside a block only if nothing at all was written.
 func (in *Inode) dropUnwrittenLocked(off int64) {
-	first := uint64(off+int64(in.fs.blockSize)-1) >> in.fs.blockBits
+	first := uint64(off) >> in.fs.blockBits
 	for _, r := range in.alloc.fresh {
 		if r.iblock+r.n > first {
 			(*blockMap)(in).freeRange(max(first, r.iblock), r.iblock+r.n)
