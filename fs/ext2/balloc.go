@@ -178,6 +178,20 @@ func (fs *FS) takeBlocksLocked(st *groupState, bitmap *cache.Buffer, c candidate
 	return fs.writeDescLocked(c.group, st)
 }
 
+// blockUsed tells whether the bitmap has a block in use. It can be a file's.
+func (fs *FS) blockUsed(block uint64) (bool, error) {
+	g := fs.groupOf(block)
+	st := &fs.space.groups[g]
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	buf, err := fs.blockBitmap(g)
+	if err != nil {
+		return false, err
+	}
+	defer buf.Release()
+	return disk.Bitmap(buf.Data()).Test(int(block - fs.sb.GroupFirstBlock(g))), nil
+}
+
 // freeBlocks gives n blocks from block on back. They are handed out again once a
 // checkpoint made the release durable. A block that is no data block, or is free
 // already, is damage: it is reported and passed over.

@@ -139,14 +139,15 @@ func dirGap(block []byte) int {
 	return gap
 }
 
-// appendDirBlock makes the directory one block longer. The block is one free entry.
+// appendDirBlock makes the directory one block longer, with alloc.privileged saying whether
+// a reserved block will do. The block is one free entry.
 func (dir *Inode) appendDirBlock() (n uint64, buf *cache.Buffer, err error) {
 	fs := dir.fs
 	n = dir.raw.Size >> fs.blockBits
 	if (n+1)<<fs.blockBits > 1<<32-uint64(fs.blockSize) {
 		return 0, nil, ErrNoSpace // i_size of a directory has 32 bits
 	}
-	dir.alloc.privileged, dir.alloc.pieces = true, 1
+	dir.alloc.pieces = 1
 	run, err := (*blockMap)(dir).GetBlock(n, 1, true)
 	if err != nil {
 		return 0, nil, err

@@ -2,6 +2,7 @@ package ext2
 
 import (
 	"errors"
+	"math"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
@@ -20,7 +21,9 @@ const (
 
 // Fallocate allocates blocks of zeros for the holes in [off, off+n) bytes, punches a
 // hole there, or makes the range zeros. ext2 has no blocks that are allocated and not
-// written, so allocating writes zeros. Collapsing and inserting are not supported.
+// written, so allocating writes zeros. Nor may it have blocks behind the end of a file:
+// e2fsck would make the file longer. So FallocKeepSize is supported inside the file only.
+// Collapsing and inserting are not supported.
 func (in *Inode) Fallocate(mode uint32, off, n int64, o WriteOptions) error {
 	if err := in.readable(); err != nil {
 		if err == ErrInvalid {
@@ -40,8 +43,15 @@ func (in *Inode) Fallocate(mode uint32, off, n int64, o WriteOptions) error {
 	if off < 0 || n <= 0 {
 		return ErrInvalid
 	}
-	if mode&FallocPunchHole == 0 && n > in.fs.sb.MaxFileSize()-off {
+	limit := in.fs.sb.MaxFileSize()
+	if mode&FallocPunchHole != 0 {
+		limit = math.MaxInt64
+	}
+	if n > limit-off {
 		return ErrTooBig
+	}
+	if mode&(FallocPunchHole|FallocKeepSize) == FallocKeepSize && off+n > in.Attr().Size {
+		return ErrNotSupported
 	}
 	if mode&(FallocPunchHole|FallocZeroRange) != 0 {
 		if err := in.punch(mode, off, n, &o); err != nil || mode&FallocPunchHole != 0 {
@@ -55,9 +65,7 @@ func (in *Inode) Fallocate(mode uint32, off, n int64, o WriteOptions) error {
 func (in *Inode) punch(mode uint32, off, n int64, o *WriteOptions) error {
 	bs := int64(in.fs.blockSize)
 	for more := true; more; {
-		err := in.fs.update(freeCredits, func() (err error) {
-			in.mu.Lock()
-			defer in.mu.Unlock()
+		err := in.change(freeCredits, func() (err error) {
 			if in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0 {
 				return ErrPerm
 			}
@@ -78,11 +86,8 @@ func (in *Inode) punch(mode uint32, off, n int64, o *WriteOptions) error {
 			if err == nil && first < last {
 				more, err = (*blockMap)(in).freeRange(uint64(first), uint64(last))
 			}
-			if err != nil {
-				return err
-			}
 			in.changedLocked(o)
-			return in.flushLocked()
+			return errors.Join(err, in.flushLocked())
 		})
 		if err != nil {
 			return err
@@ -108,18 +113,27 @@ func (in *Inode) fill(mode uint32, off, n int64, o *WriteOptions) error {
 	bits := in.fs.blockBits
 	at, end := uint64(off)>>bits, (uint64(off+n)+uint64(in.fs.blockSize)-1)>>bits
 	for at < end {
-		err := in.fs.update(writeCredits, func() (err error) {
-			in.mu.Lock()
-			defer in.mu.Unlock()
+		err := in.change(writeCredits, func() (err error) {
 			if err := in.mayWriteLocked(int64(in.raw.Size)); err != nil {
 				return err
 			}
-			if err := in.zeroTailLocked(off); err != nil && mode&FallocKeepSize == 0 {
-				return err
+			if off+n > int64(in.raw.Size) {
+				if mode&FallocKeepSize != 0 {
+					return ErrNotSupported
+				}
+				if err := in.zeroTailLocked(off + n); err != nil {
+					return err
+				}
 			}
 			in.alloc.privileged, in.alloc.pieces, in.alloc.fresh = o.Cred.reserved(in.fs), writePieces, in.alloc.fresh[:0]
+			start := at
 			at, err = in.fillLocked(at, end)
 			if err != nil && !errors.Is(err, errPause) {
+				// Blocks behind the end of the file must not stay.
+				if size := (in.raw.Size + uint64(in.fs.blockSize) - 1) >> bits; at > size {
+					(*blockMap)(in).freeRange(size, at)
+				}
+				at = start
 				return errors.Join(err, in.flushLocked())
 			}
 			if to := min(at<<bits, uint64(off+n)); mode&FallocKeepSize == 0 && to > in.raw.Size {
@@ -184,7 +198,7 @@ func (fs *FS) Trim(start, n, minLen uint64) (uint64, error) {
 	if start >= total {
 		return 0, ErrInvalid
 	}
-	if n < uint64(fs.blockSize) {
+	if n < uint64(fs.blockSize) || minLen>>fs.blockBits > uint64(fs.sb.BlocksPerGroup) {
 		return 0, ErrInvalid
 	}
 	end := total

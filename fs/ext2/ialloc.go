@@ -154,6 +154,20 @@ func (fs *FS) takeInode(g uint32, dir bool) (uint32, error) {
 	return g*fs.sb.InodesPerGroup + uint32(bit) + 1, fs.writeDescLocked(g, st)
 }
 
+// inodeUsed tells whether the bitmap has an inode in use.
+func (fs *FS) inodeUsed(ino uint32) (bool, error) {
+	g, index := fs.sb.InodeGroup(ino)
+	st := &fs.space.groups[g]
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	buf, err := fs.inodeBitmap(g)
+	if err != nil {
+		return false, err
+	}
+	defer buf.Release()
+	return disk.Bitmap(buf.Data()).Test(int(index)), nil
+}
+
 // freeInode gives an inode back. It is the last step of deleting it.
 func (fs *FS) freeInode(ino uint32, dir bool) error {
 	g, index := fs.sb.InodeGroup(ino)

@@ -84,15 +84,19 @@ func (m *blockMap) create(iblock, max uint64) (mpage.Run, error) {
 		return mpage.Run{}, err
 	}
 	missing := p.depth - p.have
-	got, err := m.take(iblock, uint32(missing), uint32(want), m.goal(&p, iblock))
+	got, err := m.take(&p, iblock, uint32(missing), uint32(want))
 	if err != nil {
 		return mpage.Run{}, err
 	}
-	if err := m.splice(&p, got); err != nil {
+	sectors := uint64(m.raw.Sectors) + (uint64(len(got.tables))+uint64(got.n))*uint64(m.sectorsPerBlock())
+	if err = ErrTooBig; sectors <= maxSectors {
+		err = m.splice(&p, got)
+	}
+	if err != nil {
 		m.giveBack(got)
 		return mpage.Run{}, err
 	}
-	m.raw.Sectors += uint32(uint64(len(got.tables))+uint64(got.n)) * m.sectorsPerBlock()
+	m.raw.Sectors = uint32(sectors)
 	m.alloc.next = nextBlock{iblock + uint64(got.n), got.first + uint64(got.n)}
 	m.alloc.fresh = append(m.alloc.fresh, freshRun{iblock, uint64(got.n)})
 	r := mpage.Run{Block: got.first, Count: uint64(got.n), Flags: mpage.Mapped | mpage.Allocated}
@@ -101,6 +105,9 @@ func (m *blockMap) create(iblock, max uint64) (mpage.Run, error) {
 	}
 	return r, nil
 }
+
+// maxSectors is the most that i_blocks can say, in 512-byte units.
+const maxSectors = 1<<32 - 1
 
 func (m *blockMap) sectorsPerBlock() uint32 { return uint32(m.fs.blockSize / 512) }
 
@@ -123,74 +130,6 @@ func (m *blockMap) holeAt(p *place, max uint64) (uint64, error) {
 	}
 	defer buf.Release()
 	return uint64(disk.PtrRun(buf.Data(), p.index[p.have-1], int(want))), nil
-}
-
-// nextBlock is where a file that grows goes on: the device block that file block
-// iblock would like to be.
-type nextBlock struct{ iblock, block uint64 }
-
-// goal is the device block at which file block iblock should be: behind the one
-// written last when the file grows, else behind the nearest pointer to the left, else
-// behind the table, else at the start of the inode's group.
-func (m *blockMap) goal(p *place, iblock uint64) uint64 {
-	if m.alloc.next.block != 0 && m.alloc.next.iblock == iblock {
-		return m.fs.clampGoal(m.alloc.next.block)
-	}
-	if p.depth == 0 || p.have == 0 {
-		for i := min(p.slot, disk.NDirBlocks) - 1; i >= 0; i-- {
-			if b := m.raw.Block[i]; b != 0 {
-				return m.fs.clampGoal(uint64(b) + uint64(p.slot-i))
-			}
-		}
-		g, _ := m.fs.sb.InodeGroup(m.ino)
-		return m.fs.clampGoal(m.fs.sb.GroupFirstBlock(g))
-	}
-	table := p.tables[p.have-1]
-	if buf, err := m.fs.cache.Get(table, blockio.Indirect); err == nil {
-		defer buf.Release()
-		for i := p.index[p.have-1] - 1; i >= 0; i-- {
-			if b := disk.Ptr(buf.Data(), i); b != 0 {
-				if p.have == p.depth {
-					return m.fs.clampGoal(uint64(b) + uint64(p.index[p.have-1]-i))
-				}
-				return m.fs.clampGoal(uint64(b) + 1)
-			}
-		}
-	}
-	return m.fs.clampGoal(table + 1)
-}
-
-func (fs *FS) clampGoal(block uint64) uint64 {
-	return min(max(block, uint64(fs.sb.FirstDataBlock)), uint64(fs.sb.BlocksCount)-1)
-}
-
-// branch is what was taken for a piece of file: blocks for missing tables, top first,
-// and a run of n blocks for content.
-type branch struct {
-	tables []uint64
-	first  uint64
-	n      uint32
-}
-
-// take allocates tables for a branch and right behind them up to want content blocks.
-func (m *blockMap) take(iblock uint64, tables, want uint32, goal uint64) (branch, error) {
-	var b branch
-	q := blockRequest{owner: m.ino, privileged: m.alloc.privileged,
-		growing: m.raw.IsReg() && (want >= 16 || m.alloc.next.block != 0 && m.alloc.next.iblock == iblock)}
-	for b.n == 0 {
-		q.goal, q.want = goal, tables-uint32(len(b.tables))+want
-		block, n, err := m.fs.allocBlocks(q)
-		if err != nil {
-			m.giveBack(b)
-			return branch{}, err
-		}
-		for ; n > 0 && uint32(len(b.tables)) < tables; n-- {
-			b.tables = append(b.tables, block)
-			block++
-		}
-		b.first, b.n, goal = block, n, m.fs.clampGoal(block)
-	}
-	return b, nil
 }
 
 // giveBack returns a branch that was not hung in.

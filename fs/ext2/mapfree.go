@@ -10,35 +10,39 @@ import (
 // of which may change a bitmap and a descriptor of its own.
 const freeStep = 64
 
-// freeCredits are the blocks that a step may dirty: bitmap and descriptor a run, the
-// tables on the way and those emptied, the inode.
-const freeCredits = 2*freeStep + 2*maxDepth + 2
+// freeCredits are the blocks that a step may dirty: bitmap and descriptor a run and a
+// table, where the last run, the tables above it and the direct blocks may pass the
+// bound; tables that lose some of their pointers; the inode, the superblock.
+const freeCredits = 2*(freeStep+1+maxDepth+disk.NDirBlocks) + 2*maxDepth + 2
 
 // freeRange frees file blocks [first, end) and the tables that become empty, from the
 // end on, so that what is left at any moment is a file. It stops after freeStep runs
 // and then returns more. The inode's lock is held exclusively; the caller writes the
-// inode.
+// inode, after an error, too.
+//
+// Damage does not stop it, or a damaged file could never be deleted: a table that cannot
+// be followed is let go of when all of it is to be freed, and e2fsck finds the blocks
+// below. When part of it is to stay, it stays as it is, and the error is returned after
+// the rest was done.
 func (m *blockMap) freeRange(first, end uint64) (more bool, err error) {
 	f := freer{m: m, budget: freeStep, perBits: uint(bits.TrailingZeros32(m.fs.sb.AddrPerBlock()))}
 	base := [maxDepth + 1]uint64{0, disk.NDirBlocks}
 	for d := 1; d < maxDepth; d++ {
 		base[d+1] = base[d] + 1<<(f.perBits*uint(d))
 	}
-	for depth := maxDepth; depth > 0; depth-- {
+	for depth := maxDepth; depth > 0 && f.budget > 0; depth-- {
 		slot := disk.IndBlock + depth - 1
 		span := uint64(1) << (f.perBits * uint(depth))
 		if m.raw.Block[slot] == 0 || end <= base[depth] || first >= base[depth]+span {
 			continue
 		}
 		a, b := max(first, base[depth])-base[depth], min(end-base[depth], span)
-		empty, err := f.tree(m.raw.Block[slot], depth-1, a, b)
-		if empty && err == nil {
-			f.table(m.raw.Block[slot])
+		if f.child(m.raw.Block[slot], depth-1, a, b) {
 			m.raw.Block[slot] = 0
 		}
-		if err != nil || f.budget <= 0 {
-			return true, err
-		}
+	}
+	if f.budget <= 0 {
+		return true, nil
 	}
 	for i := int(min(end, disk.NDirBlocks)) - 1; i >= int(first); i-- {
 		if b := m.raw.Block[i]; b != 0 {
@@ -47,7 +51,7 @@ func (m *blockMap) freeRange(first, end uint64) (more bool, err error) {
 		}
 	}
 	f.flush()
-	return false, nil
+	return false, f.err
 }
 
 // freer collects blocks into runs and gives them back.
@@ -57,6 +61,7 @@ type freer struct {
 	budget  int
 	first   uint32 // the run collected: it grows downwards as files are freed from the end
 	n       uint32
+	err     error // why part of the range could not be freed
 }
 
 // add takes one content block.
@@ -104,8 +109,26 @@ func (f *freer) uncount(n uint32) {
 	raw.Sectors -= min(n*f.m.sectorsPerBlock(), raw.Sectors)
 }
 
-// tree frees blocks [a, b) of the subtree below the table that ptr points to, level
-// tables above the content. It tells whether the table is empty now.
+// child frees blocks [a, b) of the subtree below the table that ptr points to, level
+// tables above the content, and the table when it is empty then. It tells whether the
+// pointer to it is to go.
+func (f *freer) child(ptr uint32, level int, a, b uint64) (gone bool) {
+	empty, err := f.tree(ptr, level, a, b)
+	if err != nil {
+		f.budget--
+		if a == 0 && b == 1<<(f.perBits*uint(level+1)) {
+			return true
+		}
+		f.err = err
+		return false
+	}
+	if empty {
+		f.table(ptr)
+	}
+	return empty
+}
+
+// tree is child but for the table itself. It tells whether the table is empty now.
 func (f *freer) tree(ptr uint32, level int, a, b uint64) (empty bool, err error) {
 	var path treePath
 	buf, err := f.m.table(&path, 0, ptr)
@@ -113,15 +136,22 @@ func (f *freer) tree(ptr uint32, level int, a, b uint64) (empty bool, err error)
 		return false, err
 	}
 	defer buf.Release()
+	// A table that stands in the map twice was freed when it was met first. What the
+	// device has of it still must not be followed again and again.
+	if used, err := f.m.fs.blockUsed(uint64(ptr)); err != nil || !used {
+		if err == nil {
+			err = f.m.badPointer("indirect block pointer", 0, uint64(ptr), "a free block")
+		}
+		return false, err
+	}
 	if level == 0 {
-		modify(buf, func(t []byte) {
-			for i := int(b) - 1; i >= int(a) && f.budget > 0; i-- {
-				if p := disk.Ptr(t, i); p != 0 {
-					f.add(p)
-					disk.SetPtrRun(t, i, 0, 1)
-				}
+		i := int(b)
+		for ; i > int(a) && f.budget > 0; i-- {
+			if p := disk.Ptr(buf.Data(), i-1); p != 0 {
+				f.add(p)
 			}
-		})
+		}
+		modify(buf, func(t []byte) { disk.SetPtrRun(t, i, 0, int(b)-i) })
 		f.flush()
 		return f.empty(buf.Data()), nil
 	}
@@ -133,13 +163,8 @@ func (f *freer) tree(ptr uint32, level int, a, b uint64) (empty bool, err error)
 		}
 		base := uint64(i) << shift
 		ca, cb := max(a, base)-base, min(b-base, 1<<shift)
-		gone, err := f.tree(child, level-1, ca, cb)
-		if err != nil {
-			return false, err
-		}
-		if gone {
+		if f.child(child, level-1, ca, cb) {
 			modify(buf, func(t []byte) { disk.SetPtrRun(t, i, 0, 1) })
-			f.table(child)
 		}
 	}
 	return f.empty(buf.Data()), nil

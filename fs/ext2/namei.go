@@ -39,6 +39,7 @@ func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
 		if err := dir.mayAddLocked(name); err != nil {
 			return err
 		}
+		dir.alloc.privileged = o.Cred.reserved(dir.fs)
 		isDir := mode&disk.ModeFmt == disk.ModeDir
 		if isDir && dir.raw.Links >= MaxLinks {
 			return ErrTooManyLinks
@@ -154,7 +155,7 @@ func (in *Inode) writeTarget(target string) error {
 		in.raw.Size = uint64(len(target))
 		return nil
 	}
-	in.alloc.privileged, in.alloc.pieces = true, 1
+	in.alloc.pieces = 1
 	p := append([]byte(target), 0)
 	if _, err := in.fs.engine.Write((*blockMap)(in), p, 0, int64(len(p))); err != nil {
 		return err
@@ -204,7 +205,7 @@ func (dir *Inode) Tmpfile(o NewInode) (*Inode, error) {
 }
 
 // Link gives an inode that is not a directory another name.
-func (dir *Inode) Link(name string, in *Inode) error {
+func (dir *Inode) Link(name string, in *Inode, cred Cred) error {
 	if !dir.IsDir() {
 		return ErrNotDir
 	}
@@ -227,6 +228,7 @@ func (dir *Inode) Link(name string, in *Inode) error {
 		case in.raw.Links >= MaxLinks:
 			return ErrTooManyLinks
 		}
+		dir.alloc.privileged = cred.reserved(dir.fs)
 		if err := dir.addEntry(name, in.ino, disk.FileType(in.raw.Mode)); err != nil {
 			dir.flushLocked()
 			return err

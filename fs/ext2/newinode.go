@@ -35,6 +35,7 @@ func (dir *Inode) newInode(mode uint16, umask uint16, cred *Cred) (*Inode, error
 	in.raw = disk.Inode{Mode: mode, UID: cred.UID, GID: cred.GID, Atime: now, Mtime: now, Ctime: now, Btime: now,
 		Generation: rand.Uint32(), ExtraSize: fs.extraSize()}
 	in.raw.HasBtime = in.raw.ExtraSize != 0
+	in.alloc.privileged = cred.reserved(fs)
 	in.inheritOwner(dir, cred)
 	in.inheritFlags(dir)
 	if !fs.inodes.insert(in) {

@@ -71,13 +71,11 @@ func (in *Inode) flushLocked() error {
 	}
 	defer buf.Release()
 	_, off := in.fs.inodeBlock(in.ino)
-	modify(buf, func(b []byte) {
-		raw := in.raw
-		if next, on := in.fs.orphans.next(in.ino); on {
-			raw.Dtime = next
-		}
-		raw.Encode(b[off:], in.fs.sb)
-	})
+	if in.orphan {
+		in.encodeOrphanLocked(buf, off)
+	} else {
+		modify(buf, func(b []byte) { in.raw.Encode(b[off:], in.fs.sb) })
+	}
 	return nil
 }
 

@@ -3,8 +3,11 @@ package ext2
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
+	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
@@ -13,45 +16,53 @@ import (
 // that run in several operations. On disk it begins at s_last_orphan and goes on in
 // i_dtime, as ext3 has it; e2fsck -p works it off, and so does the next mount.
 type orphanList struct {
-	mu    sync.Mutex // below the file inode's lock, above the buffers'
-	order []uint32   // as on disk, the head first
-	at    map[uint32]bool
+	mu   sync.Mutex // below the file inode's lock, above the buffers'
+	head uint32     // s_last_orphan
+	at   map[uint32]orphanLinks
 }
 
-func (l *orphanList) init() { l.at = map[uint32]bool{} }
+// orphanLinks are an orphan's neighbours on the list, 0 for none.
+type orphanLinks struct{ prev, next uint32 }
 
-// next is the on-disk successor of an inode, and whether it is on the list at all.
-func (l *orphanList) next(ino uint32) (uint32, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.at[ino] {
-		return 0, false
+func (l *orphanList) init() { l.at = map[uint32]orphanLinks{} }
+
+// push puts an inode at the head.
+func (l *orphanList) push(ino uint32) {
+	if old, ok := l.at[l.head]; ok {
+		l.at[l.head] = orphanLinks{prev: ino, next: old.next}
 	}
-	for i, o := range l.order {
-		if o == ino {
-			if i+1 < len(l.order) {
-				return l.order[i+1], true
-			}
-			return 0, true
-		}
-	}
-	return 0, false
+	l.at[ino] = orphanLinks{next: l.head}
+	l.head = ino
 }
 
-// addOrphan puts the inode at the head of the list; the caller flushes it afterwards.
-// The inode's lock is held, and an operation runs.
+// remove takes an inode off.
+func (l *orphanList) remove(ino uint32) {
+	o := l.at[ino]
+	if n, ok := l.at[o.next]; ok {
+		l.at[o.next] = orphanLinks{prev: o.prev, next: n.next}
+	}
+	if p, ok := l.at[o.prev]; ok {
+		l.at[o.prev] = orphanLinks{prev: p.prev, next: o.next}
+	} else {
+		l.head = o.next
+	}
+	delete(l.at, ino)
+}
+
+// addOrphanLocked puts the inode at the head of the list; the caller flushes it
+// afterwards. The inode's lock is held, and an operation runs.
 func (in *Inode) addOrphanLocked() error {
 	l := &in.fs.orphans
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.at[in.ino] {
+	if _, there := l.at[in.ino]; there {
 		return nil
 	}
 	if err := in.fs.changeSuper(func(sb *disk.Superblock) { sb.LastOrphan = in.ino }); err != nil {
 		return err
 	}
-	l.order = append([]uint32{in.ino}, l.order...)
-	l.at[in.ino] = true
+	l.push(in.ino)
+	in.orphan = true
 	return nil
 }
 
@@ -61,27 +72,33 @@ func (in *Inode) dropOrphanLocked() error {
 	fs, l := in.fs, &in.fs.orphans
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.at[in.ino] {
+	o, there := l.at[in.ino]
+	if !there {
 		return nil
 	}
-	i := 0
-	for l.order[i] != in.ino {
-		i++
+	var err error
+	if o.prev == 0 {
+		err = fs.changeSuper(func(sb *disk.Superblock) { sb.LastOrphan = o.next })
+	} else {
+		err = fs.setDtime(o.prev, o.next)
 	}
-	next := uint32(0)
-	if i+1 < len(l.order) {
-		next = l.order[i+1]
-	}
-	if i == 0 {
-		if err := fs.changeSuper(func(sb *disk.Superblock) { sb.LastOrphan = next }); err != nil {
-			return err
-		}
-	} else if err := fs.setDtime(l.order[i-1], next); err != nil {
+	if err != nil {
 		return err
 	}
-	l.order = append(l.order[:i], l.order[i+1:]...)
-	delete(l.at, in.ino)
+	l.remove(in.ino)
+	in.orphan = false
 	return nil
+}
+
+// encodeOrphanLocked puts an inode that is on the list into its place in the inode table.
+// The list's lock is held meanwhile, as a neighbour may leave and change i_dtime there.
+func (in *Inode) encodeOrphanLocked(buf *cache.Buffer, off int) {
+	l := &in.fs.orphans
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	raw := in.raw
+	raw.Dtime = l.at[in.ino].next
+	modify(buf, func(b []byte) { raw.Encode(b[off:], in.fs.sb) })
 }
 
 // dtimeOffset is where i_dtime stands in an inode.
@@ -100,52 +117,93 @@ func (fs *FS) setDtime(ino, v uint32) error {
 	return nil
 }
 
-// recoverOrphans works off the list that a daemon that died left behind.
+// recoverOrphans works off the list that a daemon that died left behind. What is wrong
+// with it, or with an inode on it, is logged and left to e2fsck.
 func (fs *FS) recoverOrphans() error {
-	ino := fs.sb.LastOrphan
-	if ino == 0 {
+	if fs.sb.LastOrphan == 0 {
 		return nil
 	}
-	var found []uint32
-	seen := map[uint32]bool{}
-	for ino != 0 {
-		if !fs.sb.ValidInode(ino) || seen[ino] {
-			return fs.corrupt(&disk.CorruptError{What: "orphan list", Inode: ino, Offset: -1, Detail: "not an inode, or a loop; run e2fsck"})
-		}
-		seen[ino] = true
-		raw, err := fs.rawInode(ino)
-		if err != nil {
-			return err
-		}
-		found = append(found, ino)
-		fs.orphans.at[ino] = true
-		ino = raw.Dtime
-		if raw.Links > 0 && !raw.IsReg() && !raw.IsDir() && !raw.IsSymlink() {
-			ino = 0
-		}
-	}
-	fs.orphans.order = found
-	deleted := 0
+	found := fs.readOrphans()
+	deleted, truncated := 0, 0
 	for _, ino := range found {
-		in := &Inode{fs: fs, ino: ino}
 		raw, err := fs.rawInode(ino)
 		if err != nil {
-			return err
+			break
 		}
 		raw.Dtime = 0
-		in.raw, in.typ = raw, raw.Mode&disk.ModeFmt
+		in := &Inode{fs: fs, ino: ino, raw: raw, typ: raw.Mode & disk.ModeFmt, orphan: true}
+		count := &truncated
 		if raw.Links == 0 {
-			deleted++
-			err = in.delete()
+			count, err = &deleted, in.delete()
 		} else {
 			err = in.finishTruncate()
 		}
-		if err != nil {
-			return fmt.Errorf("orphaned inode %d: %w", ino, err)
+		if err == nil {
+			*count++
+		} else {
+			fs.log.Error(fmt.Sprintf("orphaned inode %d: %v; run e2fsck", ino, err), "inode", ino)
 		}
 	}
-	fs.log.Info(fmt.Sprintf("%d files left over from an unclean end: %d deleted, %d truncated", len(found), deleted, len(found)-deleted))
-	return nil
+	fs.log.Info(fmt.Sprintf("%d files left over from an unclean end: %d deleted, %d truncated", len(found), deleted, truncated))
+	// Those that could not be dealt with leave the list: nobody will do better here.
+	fs.orphans.init()
+	fs.orphans.head = 0
+	return fs.update(1, func() error {
+		return fs.changeSuper(func(sb *disk.Superblock) { sb.LastOrphan = 0 })
+	})
+}
+
+// readOrphans reads the list into memory, as far as it can be followed.
+func (fs *FS) readOrphans() []uint32 {
+	l := &fs.orphans
+	var found []uint32
+	for ino := fs.sb.LastOrphan; ino != 0; {
+		raw, err := fs.orphanInode(ino)
+		if err != nil {
+			break
+		}
+		prev := uint32(0)
+		if n := len(found); n > 0 {
+			prev = found[n-1]
+			l.at[prev] = orphanLinks{prev: l.at[prev].prev, next: ino}
+		} else {
+			l.head = ino
+		}
+		l.at[ino] = orphanLinks{prev: prev}
+		found = append(found, ino)
+		ino = raw.Dtime
+	}
+	return found
+}
+
+// orphanInode is the next inode of the list on disk, if it can be on it.
+func (fs *FS) orphanInode(ino uint32) (raw disk.Inode, err error) {
+	bad := func(why string) error {
+		return fs.corrupt(&disk.CorruptError{What: "orphan list", Inode: ino, Offset: -1, Detail: why + "; run e2fsck"})
+	}
+	_, again := fs.orphans.at[ino]
+	switch {
+	case again:
+		return raw, bad("a loop")
+	case ino < fs.sb.FirstIno() || !fs.sb.ValidInode(ino):
+		return raw, bad("no inode of a file")
+	}
+	used, err := fs.inodeUsed(ino)
+	if err == nil && !used {
+		err = bad("a free inode")
+	}
+	if err == nil {
+		raw, err = fs.rawInode(ino)
+	}
+	if err != nil {
+		return raw, err
+	}
+	check := raw
+	check.Dtime, check.Links = 0, max(raw.Links, 1) // or it would count as deleted
+	if err := check.CheckInode(ino, fs.sb); err != nil {
+		return raw, fs.damage(err, ino, 0)
+	}
+	return raw, (&Inode{fs: fs, ino: ino, raw: raw}).checkXattrBlock()
 }
 
 // rawInode reads an inode from the table as it stands there.
@@ -160,9 +218,9 @@ func (fs *FS) rawInode(ino uint32) (disk.Inode, error) {
 	return disk.DecodeInode(raw, fs.sb), nil
 }
 
-// all are the inodes on the list.
+// all are the inodes on the list, in no order.
 func (l *orphanList) all() []uint32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]uint32(nil), l.order...)
+	return slices.Collect(maps.Keys(l.at))
 }

@@ -286,6 +286,7 @@ func (r *rename) move() error {
 		whiteout.raw.Links = 1
 	}
 	if r.target == nil {
+		r.to.alloc.privileged = r.cred.reserved(r.fs)
 		if err := r.to.addEntry(r.newName, src.ino, srcType); err != nil {
 			if whiteout != nil {
 				whiteout.dropNew()

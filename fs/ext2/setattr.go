@@ -1,6 +1,8 @@
 package ext2
 
 import (
+	"errors"
+
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
@@ -24,9 +26,7 @@ const setAttrCredits = freeCredits + xattrCredits
 // to know; what the inode's flags forbid is refused.
 func (in *Inode) SetAttr(s SetAttr) error {
 	more := false
-	err := in.fs.update(setAttrCredits, func() (err error) {
-		in.mu.Lock()
-		defer in.mu.Unlock()
+	err := in.change(setAttrCredits, func() (err error) {
 		more, err = in.setAttrLocked(&s)
 		return err
 	})
@@ -41,23 +41,20 @@ func (in *Inode) setAttrLocked(s *SetAttr) (more bool, err error) {
 		return false, err
 	}
 	now := in.fs.now()
-	if s.Size != nil {
-		switch {
-		case in.IsDir():
-			return false, ErrIsDir
-		case !in.IsReg() || *s.Size < 0:
-			return false, ErrInvalid
-		}
-		if more, err = in.truncateLocked(*s.Size); err != nil {
+	// The ACL may find no room, which must have changed nothing; so it comes first.
+	if s.Mode != nil {
+		mode := in.raw.Mode&disk.ModeFmt | uint16(*s.Mode&0o7777)
+		in.alloc.privileged = true // a mode has room always; its ACL shall, too
+		if err := in.chmodACLLocked(mode); err != nil {
 			return false, err
 		}
-		in.raw.Mtime = now
+		in.raw.Mode = mode
 	}
-	if s.Mode != nil {
-		in.raw.Mode = in.raw.Mode&disk.ModeFmt | uint16(*s.Mode&0o7777)
-		if err := in.chmodACLLocked(in.raw.Mode); err != nil {
-			return more, err
+	if s.Size != nil {
+		if more, err = in.truncateLocked(*s.Size); err != nil {
+			return false, errors.Join(err, in.flushLocked())
 		}
+		in.raw.Mtime = now
 	}
 	if s.UID != nil {
 		in.raw.UID = *s.UID
@@ -72,8 +69,18 @@ func (in *Inode) setAttrLocked(s *SetAttr) (more bool, err error) {
 	return more, in.flushLocked()
 }
 
-// maySetLocked refuses what an immutable or append-only inode does not allow.
+// maySetLocked refuses a size that cannot be, and what an immutable or append-only inode
+// does not allow.
 func (in *Inode) maySetLocked(s *SetAttr) error {
+	switch {
+	case s.Size == nil:
+	case in.IsDir():
+		return ErrIsDir
+	case !in.IsReg() || *s.Size < 0:
+		return ErrInvalid
+	case *s.Size > in.fs.sb.MaxFileSize():
+		return ErrTooBig
+	}
 	guarded := in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0
 	sets := s.Mode != nil || s.UID != nil || s.GID != nil || s.Atime != nil || s.Mtime != nil
 	if guarded && (sets || s.Size != nil) || in.raw.Flags&disk.InodeImmutable != 0 && (s.AtimeNow || s.MtimeNow) {
@@ -99,7 +106,7 @@ func (in *Inode) setTimesLocked(s *SetAttr, now disk.Timespec) {
 func (fs *FS) clampTime(t disk.Timespec) disk.Timespec {
 	first, last := fs.sb.TimeRange()
 	switch {
-	case t.Sec < first:
+	case t.Sec <= first:
 		return disk.Timespec{Sec: first}
 	case t.Sec >= last:
 		return disk.Timespec{Sec: last}

@@ -1,8 +1,34 @@
 package ext2
 
+import "errors"
+
+// change is update for an operation on the inode's content, f, which runs with the inode's
+// lock held. What a truncate of several operations has not freed yet is freed first, lest
+// it become content again.
+func (in *Inode) change(credits int, f func() error) error {
+	for {
+		behind := false
+		err := in.fs.update(credits, func() error {
+			in.mu.Lock()
+			defer in.mu.Unlock()
+			if behind = in.alloc.shrinking; behind {
+				return nil
+			}
+			return f()
+		})
+		if err != nil || !behind {
+			return err
+		}
+		if err := in.finishTruncate(); err != nil {
+			return err
+		}
+	}
+}
+
 // truncateLocked starts a change of size: the tail of the new last block is zeroed, the
 // size set, and the first step of freeing done. more says that blocks are left to free:
-// the inode is on the orphan list, and finishTruncate goes on without anybody's help.
+// the inode is on the orphan list, and finishTruncate goes on. The caller writes the
+// inode, after an error, too.
 func (in *Inode) truncateLocked(size int64) (more bool, err error) {
 	switch {
 	case size > in.fs.sb.MaxFileSize():
@@ -33,6 +59,7 @@ func (in *Inode) freeStepLocked() (more bool, err error) {
 	m := (*blockMap)(in)
 	first := (in.raw.Size + uint64(in.fs.blockSize) - 1) >> in.fs.blockBits
 	more, err = m.freeRange(first, endBlock)
+	in.alloc.shrinking = more && err == nil
 	if err != nil {
 		return false, err
 	}
@@ -56,10 +83,8 @@ func (in *Inode) finishTruncate() error {
 		err := in.fs.update(freeCredits, func() (err error) {
 			in.mu.Lock()
 			defer in.mu.Unlock()
-			if more, err = in.freeStepLocked(); err != nil {
-				return err
-			}
-			return in.flushLocked()
+			more, err = in.freeStepLocked()
+			return errors.Join(err, in.flushLocked())
 		})
 		if err != nil {
 			return err
@@ -77,10 +102,8 @@ func (in *Inode) delete() error {
 				in.mu.Lock()
 				defer in.mu.Unlock()
 				in.raw.Size = 0
-				if more, err = (*blockMap)(in).freeRange(0, endBlock); err != nil {
-					return err
-				}
-				return in.flushLocked()
+				more, err = (*blockMap)(in).freeRange(0, endBlock)
+				return errors.Join(err, in.flushLocked())
 			})
 			if err != nil {
 				return err

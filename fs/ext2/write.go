@@ -26,6 +26,7 @@ type allocState struct {
 	next       nextBlock // where the file goes on if it grows
 	privileged bool      // may use the reserved blocks
 	pieces     int       // that may still be allocated in this operation
+	shrinking  bool      // blocks behind the end of the file are still to be freed
 	fresh      []freshRun
 }
 
@@ -56,9 +57,7 @@ func (in *Inode) Write(p []byte, off int64, o WriteOptions) (int, error) {
 	done := 0
 	for done < len(p) {
 		var n int
-		err := in.fs.update(writeCredits, func() (err error) {
-			in.mu.Lock()
-			defer in.mu.Unlock()
+		err := in.change(writeCredits, func() (err error) {
 			n, err = in.writeLocked(p[done:min(len(p), done+writeChunk)], off+int64(done), &o)
 			return err
 		})
@@ -180,10 +179,11 @@ const (
 	modeSetGID = 0o2000
 )
 
-// killPrivLocked drops the set-id bits of a file that somebody else may now have
-// changed: set-user-ID always, set-group-ID where it means one (the group may execute).
+// killPrivLocked drops the set-id bits of what somebody else may now have changed, or
+// owns now: set-user-ID always, set-group-ID where it means one (the group may execute).
+// On directories they mean something else.
 func (in *Inode) killPrivLocked() {
-	if !in.IsReg() {
+	if in.IsDir() {
 		return
 	}
 	if in.raw.Mode&modeSetGID != 0 && in.raw.Mode&0o010 != 0 {

@@ -9,8 +9,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
-// xattrBlocks knows attribute blocks that were written or looked at lately by the hash
-// of their content, so that inodes with the same attributes share one. Its lock guards
+// xattrBlocks knows attribute blocks that were written lately by the hash of their content, so that inodes with the same attributes share one. Its lock guards
 // every change of an attribute block and its count of users.
 type xattrBlocks struct {
 	mu     sync.Mutex // below the file inode's lock, above the group's
@@ -60,7 +59,10 @@ func (in *Inode) storeXattrBlockLocked(entries []disk.XattrEntry) error {
 		return err
 	}
 	g, _ := in.fs.sb.InodeGroup(in.ino)
-	block, _, err := in.fs.allocBlocks(blockRequest{owner: in.ino, want: 1, privileged: true,
+	if uint64(in.raw.Sectors)+uint64((*blockMap)(in).sectorsPerBlock()) > maxSectors {
+		return ErrTooBig
+	}
+	block, _, err := in.fs.allocBlocks(blockRequest{owner: in.ino, want: 1, privileged: in.alloc.privileged,
 		goal: in.fs.clampGoal(in.fs.sb.GroupFirstBlock(g))})
 	if err != nil {
 		return err
@@ -101,7 +103,7 @@ func (in *Inode) takeXattrBlock(block uint32) {
 // joinXattrBlock makes the inode a user of a block that has just these entries.
 func (in *Inode) joinXattrBlock(hash uint32, entries []disk.XattrEntry) (done bool, err error) {
 	block := in.fs.xattrBlocks.byHash[hash]
-	if hash == 0 || block == 0 || block == in.raw.FileACL {
+	if hash == 0 || block == 0 {
 		return false, nil
 	}
 	buf, header, have, err := in.xattrBlock(block)
@@ -112,7 +114,10 @@ func (in *Inode) joinXattrBlock(hash uint32, entries []disk.XattrEntry) (done bo
 	same := slices.EqualFunc(have, entries, func(a, b disk.XattrEntry) bool {
 		return a.Index == b.Index && a.Name == b.Name && string(a.Value) == string(b.Value)
 	})
-	if !same || header.Refcount >= disk.XattrMaxRefcount {
+	if same && block == in.raw.FileACL {
+		return true, nil // nothing changes
+	}
+	if !same || uint64(in.raw.Sectors)+uint64((*blockMap)(in).sectorsPerBlock()) > maxSectors || block == in.raw.FileACL || header.Refcount >= disk.XattrMaxRefcount {
 		return false, nil
 	}
 	if err := in.leaveXattrBlock(); err != nil {

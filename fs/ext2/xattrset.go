@@ -33,6 +33,7 @@ func (in *Inode) Setxattr(name string, value []byte, flags int, cred Cred) error
 		if in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0 {
 			return ErrPerm
 		}
+		in.alloc.privileged = cred.reserved(in.fs)
 		var err error
 		if isACL(index) {
 			err = in.setACLLocked(index, value, cred)
@@ -62,6 +63,7 @@ func (in *Inode) Removexattr(name string, cred Cred) error {
 		if in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0 {
 			return ErrPerm
 		}
+		in.alloc.privileged = cred.reserved(in.fs)
 		err := in.setXattrLocked(index, short, nil, XattrReplace)
 		if err == ErrNoAttr && isACL(index) {
 			err = nil // removing an ACL that is not there is no error

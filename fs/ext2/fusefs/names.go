@@ -79,7 +79,7 @@ func (a *Adapter) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fus
 	if st != fuse.OK {
 		return st
 	}
-	if err := dir.Link(name, inode); err != nil {
+	if err := dir.Link(name, inode, cred(&in.InHeader)); err != nil {
 		inode.Put(1)
 		return status(err)
 	}
