@@ -49,9 +49,9 @@ func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
 			err = dir.addEntry(name, in.ino, disk.FileType(mode))
 		}
 		if err != nil {
-			(*blockMap)(in).freeRange(0, disk.NDirBlocks)
+			_, _ = (*blockMap)(in).freeRange(0, disk.NDirBlocks) // the first error counts
 			in.dropNew()
-			dir.flushLocked() // blocks it may have got
+			_ = dir.flushLocked() // blocks it may have got
 			return err
 		}
 		if isDir {
@@ -220,7 +220,7 @@ func (dir *Inode) Link(name string, in *Inode) error {
 			return ErrTooManyLinks
 		}
 		if err := dir.addEntry(name, in.ino, disk.FileType(in.raw.Mode)); err != nil {
-			dir.flushLocked()
+			_ = dir.flushLocked()
 			return err
 		}
 		if in.raw.Links == 0 {

@@ -129,9 +129,10 @@ func (in *Inode) clearSlot() error {
 
 // dropNew undoes newInode.
 func (in *Inode) dropNew() {
-	in.freeXattrBlockLocked()
+	// What fails here was reported, and e2fsck mends it; the caller has an error to give.
+	_ = in.freeXattrBlockLocked()
 	in.raw.Links, in.raw.Dtime = 0, uint32(in.fs.now().Sec)
-	in.flushLocked()
-	in.fs.freeInode(in.ino, in.IsDir())
+	_ = in.flushLocked()
+	_ = in.fs.freeInode(in.ino, in.IsDir())
 	in.fs.inodes.forget(in)
 }
