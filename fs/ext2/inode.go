@@ -23,6 +23,7 @@ type Inode struct {
 	raw      disk.Inode
 	alloc    allocState
 	linkable bool // made by Tmpfile and never named
+	orphan   bool // on the orphan list
 
 	stream stream     // the sequential reader, for read-ahead
 	bets   mpage.Bets // the engine's

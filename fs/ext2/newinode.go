@@ -113,12 +113,11 @@ func (in *Inode) inheritACLs(dir *Inode, umask uint16) error {
 // clearSlot zeroes the inode's place in the inode table: somebody else's attributes may
 // stand there. It leaves i_extra_isize, which says where attributes begin.
 func (in *Inode) clearSlot() error {
-	buf, _, err := in.fs.inodeBuffer(in.ino)
+	buf, off, err := in.fs.inodeBuffer(in.ino)
 	if err != nil {
 		return err
 	}
 	defer buf.Release()
-	_, off := in.fs.inodeBlock(in.ino)
 	modify(buf, func(b []byte) {
 		b = b[off : off+in.fs.sb.InodeSize()]
 		clear(b)

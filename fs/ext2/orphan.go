@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
@@ -13,75 +14,75 @@ import (
 // that run in several operations. On disk it begins at s_last_orphan and goes on in
 // i_dtime, as ext3 has it; e2fsck -p works it off, and so does the next mount.
 type orphanList struct {
-	mu    sync.Mutex // below the file inode's lock, above the buffers'
-	order []uint32   // as on disk, the head first
-	at    map[uint32]bool
+	mu   sync.Mutex // below the file inode's lock, above the buffers'
+	head uint32
+	at   map[uint32]orphanLinks
 }
 
-func (l *orphanList) init() { l.at = map[uint32]bool{} }
+// orphanLinks are an inode's neighbours on the list; 0 is none.
+type orphanLinks struct{ prev, next uint32 }
 
-// next is the on-disk successor of an inode, and whether it is on the list at all.
-func (l *orphanList) next(ino uint32) (uint32, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.at[ino] {
-		return 0, false
-	}
-	for i, o := range l.order {
-		if o == ino {
-			if i+1 < len(l.order) {
-				return l.order[i+1], true
-			}
-			return 0, true
-		}
-	}
-	return 0, false
-}
+func (l *orphanList) init() { l.at = map[uint32]orphanLinks{} }
 
-// addOrphan puts the inode at the head of the list; the caller flushes it afterwards.
-// The inode's lock is held, and an operation runs.
+// addOrphanLocked puts the inode at the head of the list; the caller flushes it
+// afterwards. The inode's lock is held, exclusively, and an operation runs.
 func (in *Inode) addOrphanLocked() error {
+	if in.orphan {
+		return nil
+	}
 	l := &in.fs.orphans
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.at[in.ino] {
-		return nil
-	}
 	if err := in.fs.changeSuper(func(sb *disk.Superblock) { sb.LastOrphan = in.ino }); err != nil {
 		return err
 	}
-	l.order = append([]uint32{in.ino}, l.order...)
-	l.at[in.ino] = true
+	if next := l.head; next != 0 {
+		l.at[next] = orphanLinks{in.ino, l.at[next].next}
+	}
+	l.at[in.ino] = orphanLinks{0, l.head}
+	l.head = in.ino
+	in.orphan = true
 	return nil
 }
 
 // dropOrphanLocked takes the inode off the list; the caller flushes it afterwards. The
-// inode's lock is held, and an operation runs.
+// inode's lock is held, exclusively, and an operation runs.
 func (in *Inode) dropOrphanLocked() error {
+	if !in.orphan {
+		return nil
+	}
 	fs, l := in.fs, &in.fs.orphans
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.at[in.ino] {
-		return nil
-	}
-	i := 0
-	for l.order[i] != in.ino {
-		i++
-	}
-	next := uint32(0)
-	if i+1 < len(l.order) {
-		next = l.order[i+1]
-	}
-	if i == 0 {
-		if err := fs.changeSuper(func(sb *disk.Superblock) { sb.LastOrphan = next }); err != nil {
+	at := l.at[in.ino]
+	if at.prev == 0 {
+		if err := fs.changeSuper(func(sb *disk.Superblock) { sb.LastOrphan = at.next }); err != nil {
 			return err
 		}
-	} else if err := fs.setDtime(l.order[i-1], next); err != nil {
-		return err
+		l.head = at.next
+	} else {
+		if err := fs.setDtime(at.prev, at.next); err != nil {
+			return err
+		}
+		l.at[at.prev] = orphanLinks{l.at[at.prev].prev, at.next}
 	}
-	l.order = append(l.order[:i], l.order[i+1:]...)
+	if at.next != 0 {
+		l.at[at.next] = orphanLinks{at.prev, l.at[at.next].next}
+	}
 	delete(l.at, in.ino)
+	in.orphan = false
 	return nil
+}
+
+// encodeLocked puts an inode that is on the list into its place in the inode table:
+// i_dtime is the next one. The inode's lock is held, exclusively; the list's is taken
+// before the buffer's, so that the successor cannot change in between.
+func (l *orphanList) encodeLocked(in *Inode, buf *cache.Buffer, off int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	raw := in.raw
+	raw.Dtime = l.at[in.ino].next
+	modify(buf, func(b []byte) { raw.Encode(b[off:], in.fs.sb) })
 }
 
 // dtimeOffset is where i_dtime stands in an inode.
@@ -90,79 +91,132 @@ const dtimeOffset = 20
 // setDtime changes i_dtime in the inode table alone. The inode is on the orphan list,
 // so that nothing else writes the field.
 func (fs *FS) setDtime(ino, v uint32) error {
-	buf, _, err := fs.inodeBuffer(ino)
+	buf, off, err := fs.inodeBuffer(ino)
 	if err != nil {
 		return err
 	}
 	defer buf.Release()
-	_, off := fs.inodeBlock(ino)
 	modify(buf, func(b []byte) { binary.LittleEndian.PutUint32(b[off+dtimeOffset:], v) })
 	return nil
 }
 
-// recoverOrphans works off the list that a daemon that died left behind.
+// recoverOrphans works off the list that a daemon that died left behind. It takes the
+// list as a hint: without a journal it may be older or newer than the inodes it names,
+// so that what is no orphan ends it, and e2fsck has the rest.
 func (fs *FS) recoverOrphans() error {
-	ino := fs.sb.LastOrphan
-	if ino == 0 {
+	if fs.sb.LastOrphan == 0 {
 		return nil
 	}
-	var found []uint32
-	seen := map[uint32]bool{}
-	for ino != 0 {
-		if !fs.sb.ValidInode(ino) || seen[ino] {
-			return fs.corrupt(&disk.CorruptError{What: "orphan list", Inode: ino, Offset: -1, Detail: "not an inode, or a loop; run e2fsck"})
-		}
-		seen[ino] = true
-		raw, err := fs.rawInode(ino)
-		if err != nil {
-			return err
-		}
-		found = append(found, ino)
-		fs.orphans.at[ino] = true
-		ino = raw.Dtime
-		if raw.Links > 0 && !raw.IsReg() && !raw.IsDir() && !raw.IsSymlink() {
-			ino = 0
-		}
+	var found []*Inode
+	if fs.stateFound&disk.StateErrors == 0 {
+		found = fs.readOrphans()
+	} else {
+		fs.log.Warn("files left over from an unclean end are not touched, as the file system has errors; run e2fsck")
 	}
-	fs.orphans.order = found
+	fs.orphans.adopt(found)
+	err := fs.update(1, func() error {
+		return fs.changeSuper(func(sb *disk.Superblock) { sb.LastOrphan = fs.orphans.head })
+	})
+	if err != nil {
+		return err
+	}
 	deleted := 0
-	for _, ino := range found {
-		in := &Inode{fs: fs, ino: ino}
-		raw, err := fs.rawInode(ino)
-		if err != nil {
-			return err
-		}
-		raw.Dtime = 0
-		in.raw, in.typ = raw, raw.Mode&disk.ModeFmt
-		if raw.Links == 0 {
+	for _, in := range found {
+		if in.raw.Links == 0 {
 			deleted++
 			err = in.delete()
 		} else {
 			err = in.finishTruncate()
 		}
+		if err != nil && fs.readOnly.Load() {
+			return err
+		}
 		if err != nil {
-			return fmt.Errorf("orphaned inode %d: %w", ino, err)
+			fs.log.Error(fmt.Sprintf("orphaned inode %d: %v; run e2fsck", in.ino, err), "inode", in.ino)
 		}
 	}
-	fs.log.Info(fmt.Sprintf("%d files left over from an unclean end: %d deleted, %d truncated", len(found), deleted, len(found)-deleted))
+	if len(found) > 0 {
+		fs.log.Info(fmt.Sprintf("%d files left over from an unclean end: %d deleted, %d truncated", len(found), deleted, len(found)-deleted))
+	}
 	return nil
+}
+
+// adopt makes the list in memory what was found on disk.
+func (l *orphanList) adopt(found []*Inode) {
+	for i, in := range found {
+		var at orphanLinks
+		if i > 0 {
+			at.prev = found[i-1].ino
+		} else {
+			l.head = in.ino
+		}
+		if i+1 < len(found) {
+			at.next = found[i+1].ino
+		}
+		l.at[in.ino] = at
+	}
+}
+
+// readOrphans follows the list on disk, as far as it names inodes that can be orphans.
+func (fs *FS) readOrphans() (found []*Inode) {
+	seen := map[uint32]bool{}
+	for ino := fs.sb.LastOrphan; ino != 0; {
+		in, why := fs.readOrphan(ino)
+		if in == nil || seen[ino] {
+			fs.log.Warn(fmt.Sprintf("the list of files left over from an unclean end stops at inode %d, %s; run e2fsck", ino, why), "inode", ino)
+			return found
+		}
+		seen[ino] = true
+		found = append(found, in)
+		ino, in.raw.Dtime = in.raw.Dtime, 0
+	}
+	return found
+}
+
+// readOrphan reads an inode that stands on the list, or says why it cannot.
+func (fs *FS) readOrphan(ino uint32) (in *Inode, why string) {
+	if !fs.sb.ValidInode(ino) || ino == RootIno {
+		return nil, "which no file can have"
+	}
+	g, index := fs.sb.InodeGroup(ino)
+	bitmap, err := fs.inodeBitmap(g)
+	if err != nil {
+		return nil, err.Error()
+	}
+	used := disk.Bitmap(bitmap.Data()).Test(int(index))
+	bitmap.Release()
+	if !used {
+		return nil, "which is free"
+	}
+	raw, err := fs.rawInode(ino)
+	if err != nil {
+		return nil, err.Error()
+	}
+	in = &Inode{fs: fs, ino: ino, raw: raw, typ: raw.Mode & disk.ModeFmt, orphan: true}
+	if raw.Links > 0 && !in.IsReg() {
+		return nil, "which is in use"
+	}
+	return in, "which stands on it twice"
 }
 
 // rawInode reads an inode from the table as it stands there.
 func (fs *FS) rawInode(ino uint32) (disk.Inode, error) {
-	buf, raw, err := fs.inodeBuffer(ino)
+	buf, off, err := fs.inodeBuffer(ino)
 	if err != nil {
 		return disk.Inode{}, err
 	}
 	defer buf.Release()
 	buf.RLock()
 	defer buf.RUnlock()
-	return disk.DecodeInode(raw, fs.sb), nil
+	return disk.DecodeInode(buf.Data()[off:off+fs.sb.InodeSize()], fs.sb), nil
 }
 
 // all are the inodes on the list.
-func (l *orphanList) all() []uint32 {
+func (l *orphanList) all() (inos []uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]uint32(nil), l.order...)
+	for ino := l.head; ino != 0; ino = l.at[ino].next {
+		inos = append(inos, ino)
+	}
+	return inos
 }
