@@ -15,7 +15,8 @@ type Writer interface {
 	MaxBlocks() int
 	// Write carries out a snapshot and returns when it is written, or durable if
 	// s.Durable. It, or something that it leaves running, calls s.Settle once every
-	// block is in its place on the device.
+	// block is in its place on the device. After an error it does not: the blocks
+	// stay in memory, which is then the only place that has them.
 	Write(s *Snapshot) error
 	// Close returns when everything that was written is in its place and durable.
 	Close() error
@@ -35,6 +36,7 @@ type Snapshot struct {
 	Epoch     uint64
 	Blocks    []DirtyBlock // in no order
 	Revoked   []uint64     // metadata blocks freed in this epoch (Cache.Forget)
+	Credits   int          // blocks that its operations said they would change at most, altogether
 	AnyData   bool         // file data was written to the device since the last durable snapshot
 	FreshData bool         // some of it into blocks that this epoch allocated
 	Durable   bool         // somebody waits for it to be durable
@@ -54,6 +56,7 @@ func (s *Snapshot) Settle() {
 // CheckpointOptions set a Checkpoint up. The functions may be nil.
 type CheckpointOptions struct {
 	MaxDirty   int           // blocks that one epoch may dirty, besides Writer.MaxBlocks
+	Reserve    int           // blocks of those that BeforeSnapshot may dirty
 	Background time.Duration // from the first change of an epoch to its snapshot; 0 is never
 	Flush      time.Duration // from a change to its durability, with nobody asking; 0 is never
 	// BeforeSnapshot runs under the exclusive checkpoint lock. It may change buffers.
@@ -79,7 +82,8 @@ type Checkpoint struct {
 	o CheckpointOptions
 
 	gate      sync.RWMutex
-	epoch     atomic.Uint64 // changes only with gate held exclusively
+	epoch     atomic.Uint64 // changes only with gate held exclusively, and mu
+	credits   atomic.Int64  // of the operations of the running epoch
 	anyData   atomic.Bool
 	freshData atomic.Bool
 
@@ -87,7 +91,7 @@ type Checkpoint struct {
 	done chan struct{} // closed when it has ended
 
 	mu       sync.Mutex
-	changed  *sync.Cond // any of the fields below
+	changed  *sync.Cond // any of the fields below, or the epoch
 	promised int        // credits of operations that have begun and not ended
 	waiting  int        // operations that wait in Begin
 	armed    bool       // the background timer runs
@@ -110,6 +114,9 @@ func NewCheckpoint(c *Cache, w Writer, o CheckpointOptions) *Checkpoint {
 	}
 	if m := w.MaxBlocks(); m > 0 && (o.MaxDirty == 0 || m < o.MaxDirty) {
 		o.MaxDirty = m
+	}
+	if o.MaxDirty > 0 {
+		o.MaxDirty = max(o.MaxDirty-o.Reserve, 1)
 	}
 	k := &Checkpoint{c: c, w: w, o: o, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	k.changed = sync.NewCond(&k.mu)
@@ -141,6 +148,7 @@ func (k *Checkpoint) Begin(credits int) error {
 	k.promised += credits
 	k.mu.Unlock()
 	k.gate.RLock()
+	k.credits.Add(int64(credits))
 	return nil
 }
 
@@ -179,15 +187,16 @@ func (k *Checkpoint) arm() {
 	if k.closing || k.err != nil || !k.dirty() {
 		return
 	}
-	epoch := k.epoch.Load()
-	if !k.armed && k.o.Background > 0 {
+	if !k.armed && k.o.Background > 0 && k.c.dirtyBlocks() > 0 {
 		k.armed = true
 		k.o.After(k.o.Background, func() {
 			k.mu.Lock()
+			defer k.mu.Unlock()
 			k.armed = false
-			k.wantOut = max(k.wantOut, epoch)
-			k.kick()
-			k.mu.Unlock()
+			if k.c.dirtyBlocks() > 0 { // else somebody else had it written meanwhile
+				k.wantOut = max(k.wantOut, k.epoch.Load())
+				k.kick()
+			}
 		})
 	}
 	if !k.armedDur && k.o.Flush > 0 {
@@ -205,7 +214,8 @@ func (k *Checkpoint) arm() {
 // dirty tells that the running epoch has something to write.
 func (k *Checkpoint) dirty() bool { return k.c.dirtyBlocks() > 0 || k.anyData.Load() }
 
-// lastChanged is the newest epoch with something in it.
+// lastChanged is the newest epoch with something in it. k.mu is held: a snapshot takes
+// what the epoch changed and ends it in one step under that lock.
 func (k *Checkpoint) lastChanged() uint64 {
 	e := k.epoch.Load()
 	if !k.dirty() {
@@ -316,19 +326,18 @@ func (k *Checkpoint) snapshot() *Snapshot {
 	if k.o.BeforeSnapshot != nil && k.c.dirtyBlocks() > 0 {
 		k.o.BeforeSnapshot()
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	epoch := k.epoch.Load()
 	s := k.c.snapshot(epoch)
-	k.mu.Lock()
 	s.Durable = k.wantDur > k.durable
-	k.mu.Unlock()
 	s.AnyData = k.anyData.Load()
 	s.FreshData = k.freshData.Swap(false)
+	s.Credits = int(k.credits.Swap(0)) + k.o.Reserve
 	if s.Durable {
 		k.anyData.Store(false)
 	}
 	k.epoch.Store(epoch + 1)
-	k.mu.Lock()
 	k.changed.Broadcast() // the new epoch has room
-	k.mu.Unlock()
 	return s
 }

@@ -42,7 +42,6 @@ func (r *ckptRig) Write(s *Snapshot) error {
 		<-r.hold
 	}
 	if err := r.fail.Load(); err != nil {
-		s.Settle()
 		return *err
 	}
 	cp := *s
@@ -60,7 +59,7 @@ const ckptBlock = 1024
 
 func newRig(t *testing.T, o CheckpointOptions, set func(*ckptRig)) *ckptRig {
 	r := &ckptRig{rec: blockiotest.NewRecorder(blockiotest.NewMem(1 << 20))}
-	r.plain = PlainWriter{r.rec, ckptBlock}
+	r.plain = PlainWriter{Dev: r.rec, BlockSize: ckptBlock}
 	if set != nil {
 		set(r)
 	}

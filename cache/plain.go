@@ -18,6 +18,8 @@ import (
 type PlainWriter struct {
 	Dev       blockio.Device
 	BlockSize int
+	// NoBarrier leaves out all syncs but the one at the end (Close).
+	NoBarrier bool
 }
 
 // MaxBlocks is 0: in place there is always room.
@@ -45,7 +47,6 @@ func stage(d *DirtyBlock) int {
 // Write carries a snapshot out, stage by stage, each sorted and merged into few
 // vectored writes.
 func (w *PlainWriter) Write(s *Snapshot) error {
-	defer s.Settle()
 	blocks := slices.Clone(s.Blocks)
 	slices.SortFunc(blocks, func(a, b DirtyBlock) int {
 		return cmp.Or(cmp.Compare(stage(&a), stage(&b)), cmp.Compare(a.Block, b.Block))
@@ -60,9 +61,12 @@ func (w *PlainWriter) Write(s *Snapshot) error {
 		}
 		blocks = blocks[n:]
 	}
-	if s.Durable {
-		return w.Dev.Sync()
+	if s.Durable && !w.NoBarrier {
+		if err := w.Dev.Sync(); err != nil {
+			return err
+		}
 	}
+	s.Settle()
 	return nil
 }
 

@@ -68,7 +68,6 @@ func TestMountFailures(t *testing.T) {
 		{"no superblock there", good, dir, "ro,sb=4000", `.*`},
 		{"missing mount point", good, path("nowhere"), "ro", `%d: the mount point does not exist; make the directory first`},
 		{"mount point is a file", good, file, "ro", `%d: the mount point is not a directory`},
-		{"not read-only", good, dir, "defaults", `%i: this version mounts read-only and does not do so unasked; add -o ro \(read-write comes later\)`},
 		{"trace file", good, dir, "ro,trace=/nowhere/trace", `.*trace.*/nowhere/trace.*no such file or directory`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -23,7 +23,7 @@ Where the file system is:
   sb=N                     use the superblock at N KiB (a backup)
 
 What it shows:
-  ro                       read-only: IMAGE is never written
+  ro                       read-only: IMAGE is never written (default: read-write)
   nouser_xattr noacl       without user attributes, without POSIX ACLs
   minixdf bsddf            df counts the structures' own blocks, or does not (default)
   nouid32                  16-bit owners

@@ -194,17 +194,15 @@ func (fs *FS) blockUsed(block uint64) (bool, error) {
 
 // freeBlocks gives n blocks from block on back. They are handed out again once a
 // checkpoint made the release durable. A block that is no data block, or is free
-// already, is damage: it is reported and passed over.
-func (fs *FS) freeBlocks(block uint64, n uint32) error {
+// already, is damage: it is reported where it is found and stays as it is, as does
+// one whose bitmap cannot be read. Whoever gives blocks back cannot do more about it.
+func (fs *FS) freeBlocks(block uint64, n uint32) {
 	for n > 0 {
 		g := fs.groupOf(block)
 		k := min(n, uint32(fs.sb.GroupFirstBlock(g)+uint64(fs.sb.BlocksPerGroup)-block))
-		if err := fs.freeInGroup(g, block, k); err != nil {
-			return err
-		}
+		_ = fs.freeInGroup(g, block, k) // reported
 		block, n = block+uint64(k), n-k
 	}
-	return nil
 }
 
 func (fs *FS) freeInGroup(g uint32, block uint64, n uint32) error {

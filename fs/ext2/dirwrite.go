@@ -154,7 +154,7 @@ func (dir *Inode) appendDirBlock() (n uint64, buf *cache.Buffer, err error) {
 	}
 	buf, err = fs.cache.Fresh(run.Block, blockio.Directory)
 	if err != nil {
-		(*blockMap)(dir).freeRange(n, n+1)
+		_, _ = (*blockMap)(dir).freeRange(n, n+1) // the first error counts
 		return 0, nil, err
 	}
 	modify(buf, func(b []byte) { disk.PutDirent(b, 0, 0, len(b), nil, disk.TypeUnknown) })

@@ -163,7 +163,7 @@ func (in *Inode) fillLocked(at, end uint64) (uint64, error) {
 		}
 		if r.Flags&mpage.Allocated != 0 {
 			if err := in.fs.zeroBlocks(r.Block, r.Count); err != nil {
-				m.freeRange(at, at+r.Count)
+				_, _ = m.freeRange(at, at+r.Count) // the first error counts
 				return at, in.fs.contentError(in.ino, int64(at)<<in.fs.blockBits, err)
 			}
 		}

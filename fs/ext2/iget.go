@@ -12,12 +12,12 @@ import (
 // load reads the inode from the inode table and makes the checks of ext2_iget. Past
 // them the rest of the package trusts mode, size and FileACL.
 func (in *Inode) load() error {
-	buf, raw, err := in.fs.inodeBuffer(in.ino)
+	buf, off, err := in.fs.inodeBuffer(in.ino)
 	if err != nil {
 		return err
 	}
 	buf.RLock()
-	in.raw = disk.DecodeInode(raw, in.fs.sb)
+	in.raw = disk.DecodeInode(buf.Data()[off:off+in.fs.sb.InodeSize()], in.fs.sb)
 	buf.RUnlock()
 	in.typ = in.raw.Mode & disk.ModeFmt
 	block := buf.Block()
@@ -52,11 +52,11 @@ func (fs *FS) inodeBlock(ino uint32) (block uint64, off int) {
 	return uint64(fs.groups[g].inodeTable) + uint64(index/perBlock), int(index%perBlock) * fs.sb.InodeSize()
 }
 
-// inodeBuffer pins the inode table block of an inode; raw is the inode's InodeSize
-// bytes in it. The caller takes the buffer's lock to read them and releases it.
-func (fs *FS) inodeBuffer(ino uint32) (buf *cache.Buffer, raw []byte, err error) {
+// inodeBuffer pins the inode table block of an inode, which begins at byte off of it.
+// The caller takes the buffer's lock to look at it and releases it.
+func (fs *FS) inodeBuffer(ino uint32) (buf *cache.Buffer, off int, err error) {
 	if !fs.sb.ValidInode(ino) {
-		return nil, nil, fs.corrupt(&disk.CorruptError{What: "inode number", Inode: ino, Offset: -1, Detail: fmt.Sprintf(
+		return nil, 0, fs.corrupt(&disk.CorruptError{What: "inode number", Inode: ino, Offset: -1, Detail: fmt.Sprintf(
 			"it must be %d or from %d to %d", RootIno, fs.sb.FirstIno(), fs.sb.InodesCount)})
 	}
 	block, off := fs.inodeBlock(ino)
@@ -65,9 +65,9 @@ func (fs *FS) inodeBuffer(ino uint32) (buf *cache.Buffer, raw []byte, err error)
 	}
 	buf, err = fs.cache.Get(block, blockio.InodeTable)
 	if err != nil {
-		return nil, nil, fs.readError("inode table block", ino, block, err)
+		return nil, 0, fs.readError("inode table block", ino, block, err)
 	}
-	return buf, buf.Data()[off : off+fs.sb.InodeSize()], nil
+	return buf, off, nil
 }
 
 // tableWindow is how many inode table blocks are read at once when inodes are read in

@@ -85,7 +85,7 @@ func (f *freer) flush() {
 		return
 	}
 	f.budget--
-	if !f.m.raw.IsReg() {
+	if good, _ := f.m.fs.dataBlocks(uint64(f.first), uint64(f.n)); !f.m.raw.IsReg() && good == uint64(f.n) {
 		for i := range f.n { // directory blocks live in the cache
 			f.m.fs.cache.Forget(uint64(f.first + i))
 		}

@@ -54,10 +54,10 @@ func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
 		}
 		if err != nil {
 			if in.hasBlocks() { // else i_block holds a device number or a target
-				(*blockMap)(in).freeRange(0, disk.NDirBlocks)
+				_, _ = (*blockMap)(in).freeRange(0, disk.NDirBlocks) // the first error counts
 			}
 			in.dropNew()
-			dir.flushLocked() // blocks it may have got
+			_ = dir.flushLocked() // blocks it may have got
 			return err
 		}
 		if isDir {
@@ -230,7 +230,7 @@ func (dir *Inode) Link(name string, in *Inode, cred Cred) error {
 		}
 		dir.alloc.privileged = cred.reserved(dir.fs)
 		if err := dir.addEntry(name, in.ino, disk.FileType(in.raw.Mode)); err != nil {
-			dir.flushLocked()
+			_ = dir.flushLocked()
 			return err
 		}
 		if in.raw.Links == 0 {

@@ -116,12 +116,11 @@ func (in *Inode) inheritACLs(dir *Inode, umask uint16) error {
 // clearSlot zeroes the inode's place in the inode table: somebody else's attributes may
 // stand there. It leaves i_extra_isize, which says where attributes begin.
 func (in *Inode) clearSlot() error {
-	buf, _, err := in.fs.inodeBuffer(in.ino)
+	buf, off, err := in.fs.inodeBuffer(in.ino)
 	if err != nil {
 		return err
 	}
 	defer buf.Release()
-	_, off := in.fs.inodeBlock(in.ino)
 	modify(buf, func(b []byte) {
 		b = b[off : off+in.fs.sb.InodeSize()]
 		clear(b)
@@ -132,9 +131,10 @@ func (in *Inode) clearSlot() error {
 
 // dropNew undoes newInode.
 func (in *Inode) dropNew() {
-	in.freeXattrBlockLocked()
+	// What fails here was reported, and e2fsck mends it; the caller has an error to give.
+	_ = in.freeXattrBlockLocked()
 	in.raw.Links, in.raw.Dtime = 0, uint32(in.fs.now().Sec)
-	in.flushLocked()
-	in.fs.freeInode(in.ino, in.IsDir())
+	_ = in.flushLocked()
+	_ = in.fs.freeInode(in.ino, in.IsDir())
 	in.fs.inodes.forget(in)
 }

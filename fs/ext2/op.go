@@ -65,17 +65,16 @@ func (fs *FS) now() disk.Timespec {
 // flushLocked puts the inode into its inode table buffer. Every operation that changed
 // an inode ends with it. The inode's lock is held, exclusively.
 func (in *Inode) flushLocked() error {
-	buf, _, err := in.fs.inodeBuffer(in.ino)
+	buf, off, err := in.fs.inodeBuffer(in.ino)
 	if err != nil {
 		return err
 	}
 	defer buf.Release()
-	_, off := in.fs.inodeBlock(in.ino)
 	if in.orphan {
-		in.encodeOrphanLocked(buf, off)
-	} else {
-		modify(buf, func(b []byte) { in.raw.Encode(b[off:], in.fs.sb) })
+		in.fs.orphans.encodeLocked(in, buf, off)
+		return nil
 	}
+	modify(buf, func(b []byte) { in.raw.Encode(b[off:], in.fs.sb) })
 	return nil
 }
 

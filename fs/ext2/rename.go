@@ -291,7 +291,7 @@ func (r *rename) move() error {
 			if whiteout != nil {
 				whiteout.dropNew()
 			}
-			r.to.flushLocked()
+			_ = r.to.flushLocked()
 			return err
 		}
 	} else if err := r.to.setEntry(r.newPos, src.ino, srcType); err != nil {

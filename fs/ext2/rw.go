@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,7 +74,7 @@ func (fs *FS) changeSuper(f func(sb *disk.Superblock)) error {
 
 // superCounts puts the sums over the groups into the superblock before a snapshot.
 func (fs *FS) superCounts() {
-	fs.changeSuper(func(sb *disk.Superblock) {
+	_ = fs.changeSuper(func(sb *disk.Superblock) { // an error was reported; the counts are repaired
 		sb.FreeBlocksCount = uint32(fs.space.freeBlocks.Load())
 		sb.FreeInodesCount = uint32(fs.space.freeInodes.Load())
 		sb.Wtime = uint32(time.Now().Unix())
@@ -109,8 +110,7 @@ func (fs *FS) stopWriting() error {
 		return fs.ckpt.Close() // a failure made it so: VALID stays clear
 	}
 	if err := fs.Sync(); err != nil {
-		fs.ckpt.Close()
-		return err
+		return errors.Join(err, fs.ckpt.Close())
 	}
 	err := fs.update(1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {

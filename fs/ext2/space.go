@@ -152,7 +152,7 @@ func (fs *FS) releaseOne(r release) {
 
 // discardBlocks tells the device that blocks hold nothing. It is a hint.
 func (fs *FS) discardBlocks(block, n uint64) {
-	fs.dev.Discard(int64(block)<<fs.blockBits, int64(n)<<fs.blockBits)
+	_ = fs.dev.Discard(int64(block)<<fs.blockBits, int64(n)<<fs.blockBits)
 }
 
 // blockBitmap pins the block bitmap of group g. The group's lock is held. At its first
@@ -176,7 +176,7 @@ func (fs *FS) blockBitmap(g uint32) (*cache.Buffer, error) {
 		if m.NextClear(from, to) == to {
 			continue
 		}
-		fs.corrupt(&disk.CorruptError{What: "block bitmap", Block: block, Offset: from / 8, Detail: "it has blocks of the group's own " + r.what + " free"})
+		_ = fs.corrupt(&disk.CorruptError{What: "block bitmap", Block: block, Offset: from / 8, Detail: "it has blocks of the group's own " + r.what + " free"})
 		st.blocks.copy(m)
 		st.blocks.guard = true
 		st.blocks.busy.SetRange(from, to-from)

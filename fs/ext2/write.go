@@ -128,7 +128,7 @@ func (in *Inode) dropUnwrittenLocked(off int64) {
 	first := uint64(off) >> in.fs.blockBits
 	for _, r := range in.alloc.fresh {
 		if r.iblock+r.n > first {
-			(*blockMap)(in).freeRange(max(first, r.iblock), r.iblock+r.n)
+			_, _ = (*blockMap)(in).freeRange(max(first, r.iblock), r.iblock+r.n) // reported
 		}
 	}
 	in.alloc.next = nextBlock{}

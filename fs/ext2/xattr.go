@@ -125,14 +125,14 @@ func (in *Inode) inlineXattrsLocked(fn func(e *disk.XattrEntry) bool) (more bool
 	if in.raw.ExtraSize == 0 || known.Load() == xattrsNone {
 		return true, nil
 	}
-	buf, raw, err := in.fs.inodeBuffer(in.ino)
+	buf, off, err := in.fs.inodeBuffer(in.ino)
 	if err != nil {
 		return false, err
 	}
 	defer buf.Release()
 	buf.RLock()
 	defer buf.RUnlock()
-	entries, err := disk.DecodeInodeXattrs(disk.InodeXattrArea(raw, &in.raw))
+	entries, err := disk.DecodeInodeXattrs(disk.InodeXattrArea(buf.Data()[off:off+in.fs.sb.InodeSize()], &in.raw))
 	if err != nil {
 		return false, in.fs.damage(err, in.ino, buf.Block())
 	}

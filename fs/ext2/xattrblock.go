@@ -166,9 +166,7 @@ func (in *Inode) leaveXattrBlock() error {
 	} else {
 		in.fs.xattrBlocks.drop(header.Hash, block)
 		in.fs.cache.Forget(uint64(block))
-		if err := in.fs.freeBlocks(uint64(block), 1); err != nil {
-			return err
-		}
+		in.fs.freeBlocks(uint64(block), 1)
 	}
 	in.raw.FileACL = 0
 	in.raw.Sectors -= min((*blockMap)(in).sectorsPerBlock(), in.raw.Sectors)

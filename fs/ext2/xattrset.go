@@ -165,12 +165,11 @@ func (in *Inode) storeXattrsLocked(inline, block []disk.XattrEntry, inlineChange
 	if !inlineChanged {
 		return nil
 	}
-	buf, _, err := in.fs.inodeBuffer(in.ino)
+	buf, off, err := in.fs.inodeBuffer(in.ino)
 	if err != nil {
 		return err
 	}
 	defer buf.Release()
-	_, off := in.fs.inodeBlock(in.ino)
 	modify(buf, func(b []byte) {
 		err = disk.EncodeInodeXattrs(disk.InodeXattrArea(b[off:off+in.fs.sb.InodeSize()], &in.raw), inline)
 	})

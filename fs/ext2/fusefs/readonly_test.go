@@ -53,32 +53,46 @@ func TestReadOnlyMount(t *testing.T) {
 
 // What the kernel keeps from the daemon on a read-only mount is refused there, too.
 func TestReadOnlyAdapter(t *testing.T) {
-	fs, err := ext2.Open(ext2test.Make(t, ext2test.Options{}), ext2.Options{ReadOnly: true})
+	fs, err := ext2.Open(fileTree(t, 2), ext2.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer fs.Close()
 	a := fusefs.New(fs)
-	_, write := a.Write(nil, &fuse.WriteIn{}, nil)
-	_, writev := a.Writev(nil, &fuse.WriteIn{}, nil)
-	_, copied := a.CopyFileRange(nil, &fuse.CopyFileRangeIn{})
+	root := fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}
+	var entry fuse.EntryOut
+	if st := a.Lookup(nil, &root, "big", &entry); st != fuse.OK {
+		t.Fatal(st)
+	}
+	defer a.Forget(entry.NodeId, 1)
+	file := fuse.InHeader{NodeId: entry.NodeId}
+	_, write := a.Write(nil, &fuse.WriteIn{InHeader: file}, []byte("x"))
+	_, copied := a.CopyFileRange(nil, &fuse.CopyFileRangeIn{InHeader: file, NodeIdOut: file.NodeId, Len: 1})
+	mode := fuse.SetAttrIn{SetAttrInCommon: fuse.SetAttrInCommon{InHeader: root, Valid: fuse.FATTR_MODE}}
+	flags := []byte{0, 0, 0, 0}
+	label := make([]byte, 256)
+	ioctl := func(cmd uint32, arg []byte) fuse.Status {
+		return a.Ioctl(nil, &fuse.IoctlIn{InHeader: root, Cmd: cmd}, arg, &fuse.IoctlOut{}, nil)
+	}
 	for what, st := range map[string]fuse.Status{
-		"SETATTR":         a.SetAttr(nil, &fuse.SetAttrIn{}, &fuse.AttrOut{}),
-		"MKNOD":           a.Mknod(nil, &fuse.MknodIn{}, "x", &fuse.EntryOut{}),
-		"MKDIR":           a.Mkdir(nil, &fuse.MkdirIn{}, "x", &fuse.EntryOut{}),
-		"UNLINK":          a.Unlink(nil, &fuse.InHeader{}, "x"),
-		"RMDIR":           a.Rmdir(nil, &fuse.InHeader{}, "x"),
-		"RENAME":          a.Rename(nil, &fuse.RenameIn{}, "x", "y"),
-		"LINK":            a.Link(nil, &fuse.LinkIn{}, "x", &fuse.EntryOut{}),
-		"SYMLINK":         a.Symlink(nil, &fuse.InHeader{}, "x", "y", &fuse.EntryOut{}),
-		"CREATE":          a.Create(nil, &fuse.CreateIn{}, "x", &fuse.CreateOut{}),
-		"TMPFILE":         a.Tmpfile(nil, &fuse.CreateIn{}, &fuse.CreateOut{}),
+		"SETATTR":         a.SetAttr(nil, &mode, &fuse.AttrOut{}),
+		"MKNOD":           a.Mknod(nil, &fuse.MknodIn{InHeader: root, Mode: unix.S_IFREG}, "x", &fuse.EntryOut{}),
+		"MKDIR":           a.Mkdir(nil, &fuse.MkdirIn{InHeader: root}, "x", &fuse.EntryOut{}),
+		"UNLINK":          a.Unlink(nil, &root, "x"),
+		"RMDIR":           a.Rmdir(nil, &root, "lost+found"),
+		"RENAME":          a.Rename(nil, &fuse.RenameIn{InHeader: root, Newdir: fuse.FUSE_ROOT_ID}, "lost+found", "y"),
+		"LINK":            a.Link(nil, &fuse.LinkIn{InHeader: root, Oldnodeid: file.NodeId}, "x", &fuse.EntryOut{}),
+		"SYMLINK":         a.Symlink(nil, &root, "x", "y", &fuse.EntryOut{}),
+		"CREATE":          a.Create(nil, &fuse.CreateIn{InHeader: root}, "x", &fuse.CreateOut{}),
+		"TMPFILE":         a.Tmpfile(nil, &fuse.CreateIn{InHeader: root}, &fuse.CreateOut{}),
 		"WRITE":           write,
-		"WRITE, vectored": writev,
 		"COPY_FILE_RANGE": copied,
-		"FALLOCATE":       a.Fallocate(nil, &fuse.FallocateIn{}),
-		"SETXATTR":        a.SetXAttr(nil, &fuse.SetXAttrIn{}, "user.a", nil),
-		"REMOVEXATTR":     a.RemoveXAttr(nil, &fuse.InHeader{}, "user.a"),
+		"FALLOCATE":       a.Fallocate(nil, &fuse.FallocateIn{InHeader: file, Length: 1}),
+		"SETXATTR":        a.SetXAttr(nil, &fuse.SetXAttrIn{InHeader: root}, "user.a", []byte("x")),
+		"REMOVEXATTR":     a.RemoveXAttr(nil, &root, "user.a"),
+		"SETFLAGS":        ioctl(0x40086602, flags),
+		"SETVERSION":      ioctl(0x40087602, flags),
+		"SETFSLABEL":      ioctl(0x41009432, label),
 	} {
 		if st != fuse.EROFS {
 			t.Errorf("%s: %v, want EROFS", what, st)
