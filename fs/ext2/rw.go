@@ -26,20 +26,38 @@ func (fs *FS) startWriting() error {
 	fs.initSpace()
 	fs.orphans.init()
 	fs.reaper.init()
-	share := int(fs.cacheBytes()) / dirtyShare / fs.blockSize
-	fs.ckpt = cache.NewCheckpoint(fs.cache, &cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize}, cache.CheckpointOptions{
-		MaxDirty:       max(share, 4*freeCredits),
+	fs.ckpt = cache.NewCheckpoint(fs.cache, fs.writer(), cache.CheckpointOptions{
+		MaxDirty:       fs.maxDirty(),
+		Reserve:        1, // the superblock
 		Background:     writeDelay,
 		Flush:          flushDelay,
 		BeforeSnapshot: fs.superCounts,
 		AfterDurable:   fs.released,
 		Failed:         fs.writingFailed,
 		Waiting:        fs.waiting,
+		After:          fs.opts.testing.after,
 	})
 	if err := fs.markMounted(); err != nil {
 		return err
 	}
 	return fs.recoverOrphans()
+}
+
+// writer is what carries checkpoints to the device.
+func (fs *FS) writer() cache.Writer {
+	if w := fs.opts.testing.writer; w != nil {
+		return w(fs)
+	}
+	return &cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize}
+}
+
+// maxDirty is how many blocks one epoch may dirty: a share of the cache, and no fewer
+// than several of the largest operations need.
+func (fs *FS) maxDirty() int {
+	if n := fs.opts.testing.maxDirty; n != 0 {
+		return n
+	}
+	return max(int(fs.cacheBytes())/dirtyShare/fs.blockSize, 4*freeCredits)
 }
 
 // initSpace sets the accounting up from the descriptors that mount read.
