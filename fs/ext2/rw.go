@@ -31,7 +31,7 @@ func (fs *FS) startWriting() error {
 		Reserve:        1, // the superblock
 		Background:     writeDelay,
 		Flush:          flushDelay,
-		BeforeSnapshot: fs.superCounts,
+		BeforeSnapshot: fs.encodeSuper,
 		AfterDurable:   fs.released,
 		Failed:         fs.writingFailed,
 		Waiting:        fs.waiting,
@@ -74,9 +74,26 @@ func (fs *FS) initSpace() {
 	}
 }
 
-// changeSuper changes the superblock, in memory and in its buffer, inside an operation
-// or under the exclusive checkpoint lock.
+// changeSuper changes the superblock in memory, inside an operation, and makes its
+// buffer part of the running epoch. The buffer follows once, before the snapshot: every
+// unlink of a file in use changes s_last_orphan, and encoding is dear.
 func (fs *FS) changeSuper(f func(sb *disk.Superblock)) error {
+	return fs.withSuper(func(sb *disk.Superblock, _ []byte) { f(sb) })
+}
+
+// encodeSuper puts the superblock, with the sums over the groups, into its buffer before
+// a snapshot. The checkpoint lock is held, exclusively.
+func (fs *FS) encodeSuper() {
+	_ = fs.withSuper(func(sb *disk.Superblock, b []byte) { // an error was reported; the counts are repaired
+		sb.FreeBlocksCount = uint32(fs.space.freeBlocks.Load())
+		sb.FreeInodesCount = uint32(fs.space.freeInodes.Load())
+		sb.Wtime = uint32(time.Now().Unix())
+		sb.Encode(b)
+	})
+}
+
+// withSuper gives f the superblock and its bytes to change.
+func (fs *FS) withSuper(f func(sb *disk.Superblock, b []byte)) error {
 	fs.superMu.Lock()
 	defer fs.superMu.Unlock()
 	block, off := uint64(fs.superOffset())>>fs.blockBits, int(fs.superOffset())&(fs.blockSize-1)
@@ -85,18 +102,8 @@ func (fs *FS) changeSuper(f func(sb *disk.Superblock)) error {
 		return fs.readError("superblock", 0, block, err)
 	}
 	defer buf.Release()
-	f(fs.sb)
-	modify(buf, func(b []byte) { fs.sb.Encode(b[off : off+disk.SuperblockSize]) })
+	modify(buf, func(b []byte) { f(fs.sb, b[off:off+disk.SuperblockSize]) })
 	return nil
-}
-
-// superCounts puts the sums over the groups into the superblock before a snapshot.
-func (fs *FS) superCounts() {
-	_ = fs.changeSuper(func(sb *disk.Superblock) { // an error was reported; the counts are repaired
-		sb.FreeBlocksCount = uint32(fs.space.freeBlocks.Load())
-		sb.FreeInodesCount = uint32(fs.space.freeInodes.Load())
-		sb.Wtime = uint32(time.Now().Unix())
-	})
 }
 
 // markMounted clears VALID, counts the mount and makes both durable, so that whoever
