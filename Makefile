@@ -2,6 +2,8 @@
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 5m
+SOAKTIME ?= 10m
+SOAKSEED ?= $(shell date +%s)
 BENCHFLAGS ?=
 # The concurrency-sensitive packages: some bugs only show on one processor.
 CONCURRENT = ./blockio/... ./cache/... ./mpage/... ./fs/...
@@ -42,6 +44,13 @@ lint: ## gofmt, go vet, staticcheck, nilness, errcheck, shellcheck; pinned
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 5m) each
 	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: soak
+soak: setup ## 10 minutes of random operations against the kernel (SOAKTIME, SOAKSEED), larger loads
+	go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -duration $(SOAKTIME) -v
+	go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -o writeback_cache -v
+	GOMAXPROCS=1 go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -daemon-race -v
+	go test -count=1 -timeout 60m ./fs/ext2/fusefs/loadtest -long -v
 
 .PHONY: bench
 bench: setup build ## side by side with the kernel, fuse2fs and an empty FUSE server

@@ -110,6 +110,25 @@ func (c *Cache) GetChecked(block uint64, what blockio.Purpose, check func(data [
 	return b, nil
 }
 
+// firstFurther is the bit of Buffer.passed where those of Checked begin; below it are
+// those of the purposes.
+const firstFurther = 24
+
+// Checked runs a further check on a pinned buffer unless that passed before, which is
+// remembered as GetChecked does. n, below 8, tells such checks apart. A failure is not
+// remembered. Who makes the block into something else sees to it that it would pass.
+func (b *Buffer) Checked(n uint8, check func() error) error {
+	bit := uint32(1) << (firstFurther + n&7)
+	if b.passed.Load()&bit != 0 {
+		return nil
+	}
+	if err := check(); err != nil {
+		return err
+	}
+	b.passed.Or(bit)
+	return nil
+}
+
 // validate runs the check unless somebody else did meanwhile.
 func (b *Buffer) validate(what blockio.Purpose, bit uint32, check func([]byte) error) error {
 	b.checking.Lock()

@@ -22,6 +22,9 @@ needs=(
 	'cmd:fusermount3 fuse3'
 	'cmd:fuse2fs fuse2fs'               # the peer in the benchmarks
 	'cmd:fio fio'
+	'cmd:stress-ng stress-ng'           # loads on a mount, with fio, git, tar
+	'cmd:sqlite3 sqlite3'
+	'cmd:tar tar'
 	'cmd:setfattr attr'
 	'cmd:setfacl acl'
 	'cmd:xz xz-utils'

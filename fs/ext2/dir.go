@@ -176,7 +176,7 @@ func (r *dirReader) scan(name string, first, end uint64, window int) (entryPos, 
 			}
 			continue
 		}
-		d, ok := findInBlock(buf.Data(), name)
+		d, ok := disk.FindDirent(buf.Data(), name)
 		buf.Release()
 		if ok {
 			return entryPos{d.Inode, int64(n)<<r.in.fs.blockBits + int64(d.Off)}, nil

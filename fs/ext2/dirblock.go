@@ -144,21 +144,6 @@ func dirEntries(block []byte, fn func(d disk.Dirent) bool) {
 	}
 }
 
-// findInBlock looks for a name in a checked directory block.
-func findInBlock(block []byte, name string) (d disk.Dirent, ok bool) {
-	for off := 0; off < len(block); {
-		d, next, ok := disk.NextDirent(block, off)
-		if !ok || next <= off {
-			break
-		}
-		if d.Inode != 0 && string(d.Name) == name {
-			return d, true
-		}
-		off = next
-	}
-	return d, false
-}
-
 // checkName refuses what cannot be the name of an entry.
 func checkName(name string) error {
 	switch {

@@ -98,28 +98,17 @@ func (r *dirReader) addTo(n uint64, e *disk.Dirent, x *nameIndex, d *dirData) (d
 // putEntry puts an entry into a directory block and returns its offset, or -1 when
 // there is no room.
 func putEntry(buf *cache.Buffer, e *disk.Dirent) int {
-	need := disk.RecLen(len(e.Name))
-	for off := 0; off < len(buf.Data()); {
-		d, next, ok := disk.NextDirent(buf.Data(), off)
-		if !ok {
-			break
-		}
-		used := 0
-		if d.Inode != 0 {
-			used = disk.RecLen(len(d.Name))
-		}
-		if d.RecLen-used >= need {
-			modify(buf, func(b []byte) {
-				if used > 0 {
-					disk.SetRecLen(b, off, used)
-				}
-				disk.PutDirent(b, off+used, e.Inode, d.RecLen-used, e.Name, e.FileType)
-			})
-			return off + used
-		}
-		off = next
+	off, used, length, ok := disk.FindRoom(buf.Data(), disk.RecLen(len(e.Name)))
+	if !ok {
+		return -1
 	}
-	return -1
+	modify(buf, func(b []byte) {
+		if used > 0 {
+			disk.SetRecLen(b, off, used)
+		}
+		disk.PutDirent(b, off+used, e.Inode, length-used, e.Name, e.FileType)
+	})
+	return off + used
 }
 
 // dirGap is the longest name record that a block has room for, in bytes.

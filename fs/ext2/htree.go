@@ -12,14 +12,20 @@ import (
 // lowest of them the entry of one leaf. A leaf is an ordinary directory block that
 // holds the names of one range of hashes.
 //
-// Tables are checked each time they are pinned: a block that was checked as a
-// directory block need not be one of an index.
+// A block that was checked as a directory block need not be one of an index, so tables
+// are checked when they are pinned: their bounds each time, the order of the hashes once.
 type dxTree struct {
 	r       dirReader
 	version uint8 // of the hash, signedness included
 	levels  [1 + disk.MaxDxLevels]dxLevel
 	depth   int // levels in use
 }
+
+// The checks of tables that are remembered with their buffers.
+const (
+	checkDxRoot = iota
+	checkDxNode
+)
 
 type dxLevel struct {
 	buf  *cache.Buffer
@@ -53,6 +59,9 @@ func (t *dxTree) open(d *dirData, r *dirReader) error {
 		return err
 	}
 	root, err := disk.DecodeDxRoot(buf.Data())
+	if err == nil {
+		err = buf.Checked(checkDxRoot, root.CheckOrder)
+	}
 	if err != nil {
 		buf.Release()
 		return r.badIndex(d, 0, err)
@@ -96,6 +105,9 @@ func (t *dxTree) descend(d *dirData, level int) error {
 		return err
 	}
 	node, err := disk.DecodeDxNode(buf.Data())
+	if err == nil {
+		err = buf.Checked(checkDxNode, node.CheckOrder)
+	}
 	if err != nil {
 		buf.Release()
 		return t.r.badIndex(d, n, err)

@@ -1,6 +1,11 @@
 package ext2
 
-import "log/slog"
+import (
+	"log/slog"
+	"time"
+
+	"github.com/ext2fuse/ext2fuse/cache"
+)
 
 // Options steer Open and New. The zero value asks for a read-write mount of the whole
 // device with the defaults of a kernel mount.
@@ -47,6 +52,15 @@ type Options struct {
 	Discard bool
 	// Logger gets warnings and damage found; nil is slog.Default().
 	Logger *slog.Logger
+
+	testing testHooks
+}
+
+// testHooks are what tests of this package put in the place of the real thing.
+type testHooks struct {
+	writer   func(*FS) cache.Writer      // instead of the plain one
+	after    func(time.Duration, func()) // instead of time.AfterFunc
+	maxDirty int                         // blocks of one epoch
 }
 
 // DefaultCacheBytes is the default of Options.CacheBytes.

@@ -26,20 +26,38 @@ func (fs *FS) startWriting() error {
 	fs.initSpace()
 	fs.orphans.init()
 	fs.reaper.init()
-	share := int(fs.cacheBytes()) / dirtyShare / fs.blockSize
-	fs.ckpt = cache.NewCheckpoint(fs.cache, &cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize}, cache.CheckpointOptions{
-		MaxDirty:       max(share, 4*freeCredits),
+	fs.ckpt = cache.NewCheckpoint(fs.cache, fs.writer(), cache.CheckpointOptions{
+		MaxDirty:       fs.maxDirty(),
+		Reserve:        1, // the superblock
 		Background:     writeDelay,
 		Flush:          flushDelay,
-		BeforeSnapshot: fs.superCounts,
+		BeforeSnapshot: fs.encodeSuper,
 		AfterDurable:   fs.released,
 		Failed:         fs.writingFailed,
 		Waiting:        fs.waiting,
+		After:          fs.opts.testing.after,
 	})
 	if err := fs.markMounted(); err != nil {
 		return err
 	}
 	return fs.recoverOrphans()
+}
+
+// writer is what carries checkpoints to the device.
+func (fs *FS) writer() cache.Writer {
+	if w := fs.opts.testing.writer; w != nil {
+		return w(fs)
+	}
+	return &cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize}
+}
+
+// maxDirty is how many blocks one epoch may dirty: a share of the cache, and no fewer
+// than several of the largest operations need.
+func (fs *FS) maxDirty() int {
+	if n := fs.opts.testing.maxDirty; n != 0 {
+		return n
+	}
+	return max(int(fs.cacheBytes())/dirtyShare/fs.blockSize, 4*freeCredits)
 }
 
 // initSpace sets the accounting up from the descriptors that mount read.
@@ -56,9 +74,26 @@ func (fs *FS) initSpace() {
 	}
 }
 
-// changeSuper changes the superblock, in memory and in its buffer, inside an operation
-// or under the exclusive checkpoint lock.
+// changeSuper changes the superblock in memory, inside an operation, and makes its
+// buffer part of the running epoch. The buffer follows once, before the snapshot: every
+// unlink of a file in use changes s_last_orphan, and encoding is dear.
 func (fs *FS) changeSuper(f func(sb *disk.Superblock)) error {
+	return fs.withSuper(func(sb *disk.Superblock, _ []byte) { f(sb) })
+}
+
+// encodeSuper puts the superblock, with the sums over the groups, into its buffer before
+// a snapshot. The checkpoint lock is held, exclusively.
+func (fs *FS) encodeSuper() {
+	_ = fs.withSuper(func(sb *disk.Superblock, b []byte) { // an error was reported; the counts are repaired
+		sb.FreeBlocksCount = uint32(fs.space.freeBlocks.Load())
+		sb.FreeInodesCount = uint32(fs.space.freeInodes.Load())
+		sb.Wtime = uint32(time.Now().Unix())
+		sb.Encode(b)
+	})
+}
+
+// withSuper gives f the superblock and its bytes to change.
+func (fs *FS) withSuper(f func(sb *disk.Superblock, b []byte)) error {
 	fs.superMu.Lock()
 	defer fs.superMu.Unlock()
 	block, off := uint64(fs.superOffset())>>fs.blockBits, int(fs.superOffset())&(fs.blockSize-1)
@@ -67,18 +102,8 @@ func (fs *FS) changeSuper(f func(sb *disk.Superblock)) error {
 		return fs.readError("superblock", 0, block, err)
 	}
 	defer buf.Release()
-	f(fs.sb)
-	modify(buf, func(b []byte) { fs.sb.Encode(b[off : off+disk.SuperblockSize]) })
+	modify(buf, func(b []byte) { f(fs.sb, b[off:off+disk.SuperblockSize]) })
 	return nil
-}
-
-// superCounts puts the sums over the groups into the superblock before a snapshot.
-func (fs *FS) superCounts() {
-	_ = fs.changeSuper(func(sb *disk.Superblock) { // an error was reported; the counts are repaired
-		sb.FreeBlocksCount = uint32(fs.space.freeBlocks.Load())
-		sb.FreeInodesCount = uint32(fs.space.freeInodes.Load())
-		sb.Wtime = uint32(time.Now().Unix())
-	})
 }
 
 // markMounted clears VALID, counts the mount and makes both durable, so that whoever

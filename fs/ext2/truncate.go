@@ -94,39 +94,51 @@ func (in *Inode) finishTruncate() error {
 }
 
 // delete frees an inode that has no names and no users: its content, its attribute
-// block, and last its bit in the bitmap.
+// block, and last its bit in the bitmap. A file of few pieces takes one operation.
 func (in *Inode) delete() error {
-	if in.hasBlocks() {
-		for more := true; more; {
-			err := in.fs.update(freeCredits, func() (err error) {
-				in.mu.Lock()
-				defer in.mu.Unlock()
-				in.raw.Size = 0
+	in.fs.space.windows.drop(in.ino)
+	credits, blocks := deleteCredits, in.hasBlocks()
+	if blocks {
+		credits += freeCredits
+	}
+	for more := true; more; {
+		err := in.fs.update(credits, func() (err error) {
+			in.mu.Lock()
+			defer in.mu.Unlock()
+			in.raw.Size = 0
+			more = false
+			if blocks {
 				more, err = (*blockMap)(in).freeRange(0, endBlock)
-				return errors.Join(err, in.flushLocked())
-			})
-			if err != nil {
-				return err
 			}
+			switch {
+			case err != nil:
+				return errors.Join(err, in.flushLocked())
+			case more:
+				return in.flushLocked()
+			}
+			return in.freeLocked()
+		})
+		if err != nil {
+			return err
 		}
 	}
-	in.fs.space.windows.drop(in.ino)
-	return in.fs.update(deleteCredits, func() error {
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		if err := in.freeXattrBlockLocked(); err != nil {
-			return err
-		}
-		if err := in.dropOrphanLocked(); err != nil {
-			return err
-		}
-		in.raw.Dtime = max(uint32(in.fs.now().Sec), in.fs.sb.InodesCount+1)
-		in.raw.Size = 0
-		if err := in.flushLocked(); err != nil {
-			return err
-		}
-		return in.fs.freeInode(in.ino, in.IsDir())
-	})
+	return nil
+}
+
+// freeLocked frees an inode that has no blocks any more.
+func (in *Inode) freeLocked() error {
+	if err := in.freeXattrBlockLocked(); err != nil && !isCorrupt(err) {
+		return err
+	}
+	in.raw.FileACL = 0 // a damaged block is left to e2fsck
+	if err := in.dropOrphanLocked(); err != nil {
+		return err
+	}
+	in.raw.Dtime = max(uint32(in.fs.now().Sec), in.fs.sb.InodesCount+1)
+	if err := in.flushLocked(); err != nil {
+		return err
+	}
+	return in.fs.freeInode(in.ino, in.IsDir())
 }
 
 // deleteCredits: attribute block with bitmap and descriptor, two inode table blocks

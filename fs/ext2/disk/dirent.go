@@ -107,6 +107,46 @@ func NextDirent(b []byte, off int) (d Dirent, next int, ok bool) {
 	}, off + n, true
 }
 
+// FindDirent looks for the entry in use of a name in a block that CheckDirBlock has
+// passed. It is what every look-up ends with, and looks at no more of an entry than it
+// must.
+func FindDirent(b []byte, name string) (d Dirent, ok bool) {
+	for off := 0; len(b)-off >= minRecLen; {
+		if int(b[off+6]) == len(name) && len(b)-off-DirentHeaderBytes >= len(name) &&
+			string(b[off+DirentHeaderBytes:off+DirentHeaderBytes+len(name)]) == name && le.Uint32(b[off:]) != 0 {
+			d, _, ok = NextDirent(b, off)
+			return d, ok
+		}
+		n := recLen(b, off, len(b))
+		if n < minRecLen {
+			break
+		}
+		off += n
+	}
+	return d, false
+}
+
+// FindRoom looks for the first entry of such a block behind whose name a record of need
+// bytes has room: at off, where used bytes are the entry's own, 0 if it is free, of
+// recLen in all.
+func FindRoom(b []byte, need int) (off, used, length int, ok bool) {
+	for len(b)-off >= minRecLen {
+		length = recLen(b, off, len(b))
+		if length < minRecLen || off+length > len(b) {
+			break
+		}
+		used = 0
+		if le.Uint32(b[off:]) != 0 {
+			used = RecLen(int(b[off+6]))
+		}
+		if length-used >= need {
+			return off, used, length, true
+		}
+		off += length
+	}
+	return 0, 0, 0, false
+}
+
 // PutDirent writes an entry at off of block b. The caller has seen to it that recLen
 // fits in the block and the name, at most MaxNameLen bytes, in recLen; without the
 // feature filetype fileType is 0. The name's padding is zeroed.

@@ -190,6 +190,9 @@ func TestDxSearch(t *testing.T) {
 		if err != nil || back.Limit != n.Limit || back.Count != n.Count {
 			t.Fatalf("seed %d, round %d: %+v, %v", seed, round, back, err)
 		}
+		if err := back.CheckOrder(); err != nil {
+			t.Fatalf("seed %d, round %d: %v", seed, round, err)
+		}
 		if err := back.CheckBlocks(uint64(n.Count + 1)); err != nil {
 			t.Fatalf("seed %d, round %d: %v", seed, round, err)
 		}
@@ -261,10 +264,16 @@ func TestDxFaults(t *testing.T) {
 		{nil, true, "block of 0 bytes"},
 	} {
 		var err error
+		var n DxNode
 		if c.node {
-			_, err = DecodeDxNode(c.b)
+			n, err = DecodeDxNode(c.b)
 		} else {
-			_, err = DecodeDxRoot(c.b)
+			var r DxRoot
+			r, err = DecodeDxRoot(c.b)
+			n = r.DxNode
+		}
+		if err == nil {
+			err = n.CheckOrder()
 		}
 		if !says(err, c.text) {
 			t.Errorf("expected %q, got %v", c.text, err)
@@ -273,5 +282,65 @@ func TestDxFaults(t *testing.T) {
 	r, err := DecodeDxRoot(root(func(b []byte) { le.PutUint32(b[44:], 0xF0000002) }))
 	if err != nil || fmt.Sprint(r.At(0), r.At(1), r.At(2)) != "{0 1} {4096 2} {4097 3}" || r.HashVersion != HashTEA {
 		t.Errorf("got %+v: %v, %v, %v: %v", r, r.At(0), r.At(1), r.At(2), err)
+	}
+}
+
+// TestFind holds FindDirent and FindRoom against walks with NextDirent, on blocks of
+// random entries, some of them free.
+func TestFind(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	for round := range 200 {
+		b := make([]byte, []int{1024, 4096, 65536}[r.IntN(3)])
+		for off := 0; off < len(b); {
+			name := make([]byte, 1+r.IntN(MaxNameLen))
+			for i := range name {
+				name[i] = "ab"[r.IntN(2)]
+			}
+			n := min(RecLen(len(name))+4*r.IntN(20), len(b)-off)
+			if len(b)-off-n < RecLen(MaxNameLen) {
+				n = len(b) - off
+			}
+			if n < RecLen(len(name)) {
+				name = name[:1]
+			}
+			PutDirent(b, off, uint32(r.IntN(3)), n, name, TypeReg)
+			off += n
+		}
+		names := map[string]Dirent{}
+		room := map[int]int{}
+		for off, ok := 0, true; ok; {
+			var d Dirent
+			d, off, ok = NextDirent(b, off)
+			if _, twice := names[string(d.Name)]; ok && d.Inode != 0 && !twice {
+				names[string(d.Name)] = d
+			}
+			free := d.RecLen
+			if d.Inode != 0 {
+				free -= RecLen(len(d.Name))
+			}
+			for need := RecLen(1); ok && need <= free && need <= RecLen(MaxNameLen); need += 4 {
+				if _, found := room[need]; !found {
+					room[need] = d.Off
+				}
+			}
+		}
+		for name, want := range names {
+			if d, ok := FindDirent(b, name); !ok || d.Off != want.Off || d.Inode != want.Inode {
+				t.Fatalf("seed %d, round %d: %q found at %d (%v), not at %d", seed, round, name, d.Off, ok, want.Off)
+			}
+			if _, twice := names[name+"a"]; !twice && len(name) < MaxNameLen {
+				if d, ok := FindDirent(b, name+"a"); ok {
+					t.Fatalf("seed %d, round %d: %q, which is not there, found at %d", seed, round, name+"a", d.Off)
+				}
+			}
+		}
+		for need := RecLen(1); need <= RecLen(MaxNameLen); need += 4 {
+			want, has := room[need]
+			off, used, length, ok := FindRoom(b, need)
+			if ok != has || ok && (off != want || length-used < need) {
+				t.Fatalf("seed %d, round %d: room for %d bytes at %d (%v), expected %d (%v)", seed, round, need, off, ok, want, has)
+			}
+		}
 	}
 }

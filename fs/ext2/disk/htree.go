@@ -49,8 +49,8 @@ type DxRoot struct {
 }
 
 // DecodeDxRoot decodes and checks the first block of an indexed directory: its two
-// entries, the header and the table. A fault means that the directory must be read
-// linearly. The result aliases b.
+// entries, the header and the bounds of the table; CheckOrder checks the rest. A fault
+// means that the directory must be read linearly. The result aliases b.
 func DecodeDxRoot(b []byte) (DxRoot, error) {
 	if err := checkDxDots(b); err != nil {
 		return DxRoot{}, err
@@ -87,8 +87,8 @@ func checkDxDots(b []byte) error {
 	return nil
 }
 
-// DecodeDxNode decodes and checks an inner node of a directory index. The result
-// aliases b.
+// DecodeDxNode decodes an inner node of a directory index and checks it as DecodeDxRoot
+// does. The result aliases b.
 func DecodeDxNode(b []byte) (DxNode, error) {
 	if len(b) < MinBlockSize {
 		return DxNode{}, badDx(0, "block of %d bytes, expected at least %d", len(b), MinBlockSize)
@@ -111,12 +111,18 @@ func decodeDxTable(b []byte, off int) (DxNode, error) {
 		return n, badDx(off+2, "count is %d, expected 1 to %d", n.Count, n.Limit)
 	}
 	n.table = b[off : off+n.Limit*dxEntrySize]
+	return n, nil
+}
+
+// CheckOrder tells whether the hashes ascend, without which Search finds nothing. It
+// looks at every entry, so whoever keeps the block in memory does it once.
+func (n DxNode) CheckOrder() error {
 	for i := 2; i < n.Count; i++ {
 		if prev, hash := n.At(i-1).Hash, n.At(i).Hash; hash < prev {
-			return n, badDx(off+i*dxEntrySize, "hash 0x%08x comes after 0x%08x", hash, prev)
+			return badDx(n.off+i*dxEntrySize, "hash 0x%08x comes after 0x%08x", hash, prev)
 		}
 	}
-	return n, nil
+	return nil
 }
 
 func badDx(off int, format string, args ...any) error {

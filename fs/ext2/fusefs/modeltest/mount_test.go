@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,10 +18,13 @@ import (
 )
 
 var (
-	seedFlag = flag.Uint64("seed", 1, "first seed")
-	duration = flag.Duration("duration", 0, "go on with new seeds for this long")
-	stepFlag = flag.Int("steps", 2000, "operations of each worker")
-	options  = flag.String("o", "", "mount options for ext2fuse")
+	seedFlag  = flag.Uint64("seed", 1, "first seed")
+	duration  = flag.Duration("duration", 0, "go on with new seeds for this long")
+	stepFlag  = flag.Int("steps", 2000, "operations of each worker")
+	options   = flag.String("o", "", "mount options for ext2fuse")
+	shrinkFor = flag.Duration("shrink", time.Minute, "how long to shrink a sequence that diverges")
+	onlyFlag  = flag.String("shape", "", "only this shape")
+	race      = flag.Bool("daemon-race", false, "the race detector watches ext2fuse")
 )
 
 // bin is ext2fuse, in a process of its own: a mount that this process served could wait
@@ -34,12 +38,25 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	bin = filepath.Join(dir, "ext2fuse")
-	if out, err := exec.Command("go", "build", "-o", bin, "github.com/ext2fuse/ext2fuse/cmd/ext2fuse").CombinedOutput(); err != nil {
+	build := []string{"build", "-o", bin}
+	if *race {
+		build = append(build, "-race")
+		// The daemon has no standard error; one that finds a race ends.
+		os.Setenv("GORACE", "halt_on_error=1 log_path="+filepath.Join(dir, "race"))
+	}
+	if out, err := exec.Command("go", append(build, "github.com/ext2fuse/ext2fuse/cmd/ext2fuse")...).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s", out)
 		os.Exit(1)
 	}
 	unix.Umask(0o027)
 	code := m.Run()
+	if reports, _ := filepath.Glob(filepath.Join(dir, "race*")); len(reports) > 0 {
+		for _, r := range reports {
+			text, _ := os.ReadFile(r)
+			fmt.Fprintf(os.Stderr, "%s", text)
+		}
+		code = 1
+	}
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
@@ -68,6 +85,7 @@ var shapes = []shape{
 func TestAgainstKernel(t *testing.T) {
 	ext2test.NeedFUSE(t)
 	ext2test.NeedKernelMount(t)
+	shapes := slices.DeleteFunc(slices.Clone(shapes), func(s shape) bool { return *onlyFlag != "" && s.name != *onlyFlag })
 	for _, s := range shapes {
 		t.Run(s.name, func(t *testing.T) { runShape(t, &s, *seedFlag) })
 	}
@@ -88,10 +106,10 @@ func runShape(t *testing.T, s *shape, seed uint64) {
 	if d == nil {
 		return
 	}
-	t.Logf("seed %d: %v", seed, d)
-	short, d2 := Shrink(seqs, fresh, s.full, 60)
+	fmt.Fprintf(os.Stderr, "%s seed %d: %v\n", s.name, seed, d) // shrinking takes a while
+	short, d2 := Shrink(seqs, fresh, s.full, 60, time.Now().Add(*shrinkFor))
 	if d2 == nil {
-		t.Fatal("it did not happen again: it depends on timing")
+		t.Fatalf("seed %d: %v\nIt did not happen again: it depends on timing", seed, d)
 	}
 	var b strings.Builder
 	for w, ops := range short {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Pair is two equal, freshly mounted file systems: ours and the oracle.
@@ -161,8 +162,9 @@ func compareTrees(p *Pair) *Divergence {
 }
 
 // Shrink looks for a short sequence that still diverges, running candidates on
-// pairs from fresh, at most budget of them.
-func Shrink(seqs [][]Op, fresh func() (*Pair, error), full bool, budget int) ([][]Op, *Divergence) {
+// pairs from fresh, at most budget of them for each worker and none after the deadline.
+// The divergence is nil if it never happened again.
+func Shrink(seqs [][]Op, fresh func() (*Pair, error), full bool, budget int, deadline time.Time) ([][]Op, *Divergence) {
 	var last *Divergence
 	fails := func(s [][]Op) bool {
 		p, err := fresh()
@@ -175,9 +177,17 @@ func Shrink(seqs [][]Op, fresh func() (*Pair, error), full bool, budget int) ([]
 		}
 		return d != nil
 	}
+	for w := range seqs { // whole workers first
+		try := append([][]Op{}, seqs...)
+		try[w] = nil
+		if len(seqs) > 1 && time.Now().Before(deadline) && fails(try) {
+			seqs = try
+		}
+	}
 	for w := range seqs {
-		for size := max(len(seqs[w])/2, 1); size >= 1 && budget > 0; size /= 2 {
-			for at := 0; at < len(seqs[w]) && budget > 0; budget-- {
+		left := budget
+		for size := max(len(seqs[w])/2, 1); size >= 1 && left > 0; size /= 2 {
+			for at := 0; at < len(seqs[w]) && left > 0 && time.Now().Before(deadline); left-- {
 				cut := append([]Op{}, seqs[w][:at]...)
 				cut = append(cut, seqs[w][min(at+size, len(seqs[w])):]...)
 				try := append([][]Op{}, seqs...)
