@@ -168,6 +168,11 @@ func (fs *FS) takeBlocksLocked(st *groupState, bitmap *cache.Buffer, c candidate
 		return fs.corrupt(&disk.CorruptError{What: "block bitmap", Block: bitmap.Block(), Offset: int(c.bit / 8),
 			Detail: fmt.Sprintf("it marks block %d free, which is %s", block+good, why)})
 	}
+	desc, err := fs.descriptor(c.group)
+	if err != nil {
+		return err
+	}
+	defer desc.Release()
 	bitmap.Lock()
 	disk.Bitmap(bitmap.Modify()).SetRange(int(c.bit), int(c.n))
 	bitmap.Unlock()
@@ -175,7 +180,8 @@ func (fs *FS) takeBlocksLocked(st *groupState, bitmap *cache.Buffer, c candidate
 	n := min(c.n, st.freeBlocks) // a count that was too low stays at 0
 	st.freeBlocks -= n
 	fs.space.freeBlocks.Add(-int64(n))
-	return fs.writeDescLocked(c.group, st)
+	fs.writeDescLocked(desc, c.group, st)
+	return nil
 }
 
 // blockUsed tells whether the bitmap has a block in use. It can be a file's.
@@ -217,6 +223,11 @@ func (fs *FS) freeInGroup(g uint32, block uint64, n uint32) error {
 		return err
 	}
 	defer buf.Release()
+	desc, err := fs.descriptor(g)
+	if err != nil {
+		return err
+	}
+	defer desc.Release()
 	bit := int(block - fs.sb.GroupFirstBlock(g))
 	buf.Lock()
 	defer buf.Unlock()
@@ -231,5 +242,6 @@ func (fs *FS) freeInGroup(g uint32, block uint64, n uint32) error {
 	st.freeBlocks += more
 	fs.space.freeBlocks.Add(int64(more))
 	fs.space.hold(release{fs.ckpt.Epoch(), g, uint32(bit), n, false})
-	return fs.writeDescLocked(g, st)
+	fs.writeDescLocked(desc, g, st)
+	return nil
 }

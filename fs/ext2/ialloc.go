@@ -143,6 +143,11 @@ func (fs *FS) takeInode(g uint32, dir bool) (uint32, error) {
 			Detail: fmt.Sprintf("group %d has %d free inodes, its bitmap none", g, st.freeInodes)})
 		return 0, nil
 	}
+	desc, err := fs.descriptor(g)
+	if err != nil {
+		return 0, err
+	}
+	defer desc.Release()
 	setBit(buf, bit)
 	st.inodes.take(bit, 1)
 	st.freeInodes--
@@ -151,7 +156,8 @@ func (fs *FS) takeInode(g uint32, dir bool) (uint32, error) {
 		st.dirs++
 		fs.space.dirs.Add(1)
 	}
-	return g*fs.sb.InodesPerGroup + uint32(bit) + 1, fs.writeDescLocked(g, st)
+	fs.writeDescLocked(desc, g, st)
+	return g*fs.sb.InodesPerGroup + uint32(bit) + 1, nil
 }
 
 // inodeUsed tells whether the bitmap has an inode in use.
@@ -179,6 +185,11 @@ func (fs *FS) freeInode(ino uint32, dir bool) error {
 		return err
 	}
 	defer buf.Release()
+	desc, err := fs.descriptor(g)
+	if err != nil {
+		return err
+	}
+	defer desc.Release()
 	buf.Lock()
 	defer buf.Unlock()
 	if !disk.Bitmap(buf.Data()).Test(int(index)) {
@@ -197,7 +208,8 @@ func (fs *FS) freeInode(ino uint32, dir bool) error {
 		fs.space.dirs.Add(-1)
 	}
 	fs.space.hold(release{fs.ckpt.Epoch(), g, index, 1, true})
-	return fs.writeDescLocked(g, st)
+	fs.writeDescLocked(desc, g, st)
+	return nil
 }
 
 func setBit(buf *cache.Buffer, bit int) {

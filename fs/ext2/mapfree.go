@@ -20,10 +20,10 @@ const freeCredits = 2*(freeStep+1+maxDepth+disk.NDirBlocks) + 2*maxDepth + 2
 // and then returns more. The inode's lock is held exclusively; the caller writes the
 // inode, after an error, too.
 //
-// Damage does not stop it, or a damaged file could never be deleted: a table that cannot
-// be followed is let go of when all of it is to be freed, and e2fsck finds the blocks
-// below. When part of it is to stay, it stays as it is, and the error is returned after
-// the rest was done.
+// Damage does not stop it, or a damaged file could never be deleted: a table that is none
+// is let go of when all of it is to be freed, and e2fsck finds the blocks below. One that
+// part of is to stay, or that could not be read, stays as it is, and the error is returned
+// after the rest was done.
 func (m *blockMap) freeRange(first, end uint64) (more bool, err error) {
 	f := freer{m: m, budget: freeStep, perBits: uint(bits.TrailingZeros32(m.fs.sb.AddrPerBlock()))}
 	base := [maxDepth + 1]uint64{0, disk.NDirBlocks}
@@ -116,7 +116,7 @@ func (f *freer) child(ptr uint32, level int, a, b uint64) (gone bool) {
 	empty, err := f.tree(ptr, level, a, b)
 	if err != nil {
 		f.budget--
-		if a == 0 && b == 1<<(f.perBits*uint(level+1)) {
+		if isCorrupt(err) && a == 0 && b >= 1<<(f.perBits*uint(level+1)) {
 			return true
 		}
 		f.err = err

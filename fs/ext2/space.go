@@ -211,20 +211,25 @@ func (fs *FS) inodeBitmap(g uint32) (*cache.Buffer, error) {
 	return buf, nil
 }
 
-// writeDescLocked puts the group's counts into its descriptor. The group's lock is held.
-func (fs *FS) writeDescLocked(g uint32, st *groupState) error {
-	per := fs.sb.DescPerBlock()
-	block := fs.sb.DescBlock(g / per)
+// descriptor pins the descriptor block of group g. Whoever changes a bitmap has it before,
+// so that the change cannot stop half-way.
+func (fs *FS) descriptor(g uint32) (*cache.Buffer, error) {
+	block := fs.sb.DescBlock(g / fs.sb.DescPerBlock())
 	buf, err := fs.cache.Get(block, blockio.GroupDesc)
 	if err != nil {
-		return fs.readError("group descriptors", 0, block, err)
+		return nil, fs.readError("group descriptors", 0, block, err)
 	}
-	defer buf.Release()
+	return buf, nil
+}
+
+// writeDescLocked puts the group's counts into its descriptor, which stands in buf. The
+// group's lock is held.
+func (fs *FS) writeDescLocked(buf *cache.Buffer, g uint32, st *groupState) {
+	per := fs.sb.DescPerBlock()
 	modify(buf, func(b []byte) {
 		at := b[g%per*disk.GroupDescSize:]
 		d := disk.DecodeGroupDesc(at)
 		d.FreeBlocks, d.FreeInodes, d.UsedDirs = uint16(st.freeBlocks), uint16(st.freeInodes), uint16(st.dirs)
 		d.Encode(at)
 	})
-	return nil
 }

@@ -59,12 +59,9 @@ func (in *Inode) freeStepLocked() (more bool, err error) {
 	m := (*blockMap)(in)
 	first := (in.raw.Size + uint64(in.fs.blockSize) - 1) >> in.fs.blockBits
 	more, err = m.freeRange(first, endBlock)
-	in.alloc.shrinking = more && err == nil
-	if err != nil {
-		return false, err
-	}
-	if more {
-		return true, in.addOrphanLocked()
+	in.alloc.shrinking = more || err != nil
+	if in.alloc.shrinking {
+		return more, errors.Join(err, in.addOrphanLocked())
 	}
 	return false, in.dropOrphanUnlessDeletedLocked()
 }
@@ -127,6 +124,16 @@ func (in *Inode) delete() error {
 
 // freeLocked frees an inode that has no blocks any more.
 func (in *Inode) freeLocked() error {
+	// What can fail comes first, while the orphan list still has the inode.
+	if _, err := in.fs.inodeUsed(in.ino); err != nil {
+		return err
+	}
+	g, _ := in.fs.sb.InodeGroup(in.ino)
+	desc, err := in.fs.descriptor(g)
+	if err != nil {
+		return err
+	}
+	defer desc.Release()
 	if err := in.freeXattrBlockLocked(); err != nil && !isCorrupt(err) {
 		return err
 	}
