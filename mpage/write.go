@@ -73,7 +73,6 @@ func (e *Engine) WritePages(m Mapper, folios []Folio, size int64) (err error) {
 func (e *Engine) beginWrite(m Mapper, size int64) *request {
 	r := e.begin(m, size)
 	r.op = blockio.Write
-	r.mapping = Run{}
 	r.count.Writes++
 	r.start()
 	return r

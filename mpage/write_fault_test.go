@@ -88,6 +88,36 @@ func TestWriteEachBioFails(t *testing.T) {
 	}
 }
 
+// Padding is not content: of a new block that was transferred in part nothing counts.
+func TestWriteFailsInPadding(t *testing.T) {
+	for short, want := range map[int64]int{500: 0, 1000: 0, 4000: 0, 4095: 0, 4096: 3096, 8000: 3096, 8192: 7192, 8500: 7192, 12287: 7192} {
+		d := newDesk(t, 4096, 1<<20)
+		g := newGrowing(4096, 10)
+		d.fault.Fail(blockiotest.Rule{Op: blockio.Write, Short: short})
+		n, err := d.e.Write(g, text(3*4096-2000), 1000, 1<<20) // padded on both sides
+		if n != want || !errors.Is(err, syscall.EIO) {
+			t.Errorf("%d bytes of the bio: n is %d, want %d (%v)", short, n, want, err)
+		}
+	}
+}
+
+// Of several failures the first in the file counts, in whatever order they come.
+func TestWriteFailsTwice(t *testing.T) {
+	for _, blocks := range [][]uint64{{10, 20, 30, 40}, {40, 30, 20, 10}, {30, 10, 40, 20}} {
+		d := newDesk(t, 4096, 1<<20)
+		g := newGrowing(4096, 0)
+		for i, b := range blocks {
+			g.blocks[uint64(i)] = b
+		}
+		eio, full := errors.New("bad sector"), errors.New("worse sector")
+		d.fault.Fail(blockiotest.Rule{Op: blockio.Write, Err: eio, Match: func(b *blockio.Bio) bool { return b.Off == int64(blocks[1])*4096 }})
+		d.fault.Fail(blockiotest.Rule{Op: blockio.Write, Err: full, Match: func(b *blockio.Bio) bool { return b.Off == int64(blocks[3])*4096 }})
+		if n, err := d.e.Write(g, text(4*4096), 0, 1<<20); n != 4096 || !errors.Is(err, eio) {
+			t.Errorf("%v: %d %v", blocks, n, err)
+		}
+	}
+}
+
 // A failure that goes away by itself costs nothing: what the plug had joined is sent
 // again piece by piece.
 func TestWriteFailsOnce(t *testing.T) {
