@@ -22,6 +22,7 @@ type Cache struct {
 	blocks    int // bound, in blocks
 	shards    []shard
 	shift     uint // of the hash, to leave a shard's index
+	present   presence
 	dirty     dirtyList
 }
 
@@ -53,6 +54,7 @@ func New(dev blockio.Device, blockSize int, maxBytes int64) *Cache {
 		blockSize: blockSize,
 		blocks:    blocks,
 		shards:    make([]shard, n),
+		present:   newPresence(blocks),
 		shift:     uint(64 - bits.TrailingZeros(uint(n))),
 	}
 	for i := range c.shards {
@@ -73,18 +75,6 @@ func (c *Cache) BlockSize() int { return c.blockSize }
 func (c *Cache) shardOf(block uint64) *shard {
 	const golden = 0x9E3779B97F4A7C15
 	return &c.shards[(block*golden)>>c.shift&uint64(len(c.shards)-1)]
-}
-
-// Drop forgets the block: what the cache holds of it is stale. Those who have it
-// pinned keep their buffer, cut off from the cache; the next Get reads the device. It
-// is for blocks that were freed, or that become file data.
-func (c *Cache) Drop(block uint64) {
-	s := c.shardOf(block)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if b := s.table[block]; b != nil {
-		s.forget(b)
-	}
 }
 
 // Stats are a cache's counters, summed over its shards.

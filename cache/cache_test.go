@@ -411,15 +411,15 @@ func TestPrefetchAndGet(t *testing.T) {
 func TestDrop(t *testing.T) {
 	dev, _ := newDevice(1024, 100)
 	c := cache.New(dev, 1024, 64<<10)
-	c.Drop(7) // not there: nothing to do
+	c.Drop(7, 1) // not there: nothing to do
 	get(t, c, 7).Release()
-	c.Drop(7)
+	c.Drop(7, 1)
 	if s := c.Stats(); c.Cached(7) || s.Buffers != 0 {
 		t.Errorf("still there: %+v", s)
 	}
 	// A holder keeps its buffer; others get a new one.
 	old := get(t, c, 7)
-	c.Drop(7)
+	c.Drop(7, 1)
 	young := get(t, c, 7)
 	if old == young {
 		t.Error("the dropped buffer was handed out")
@@ -433,7 +433,7 @@ func TestDrop(t *testing.T) {
 	// While it is on its way: who waits gets it, the cache does not.
 	data, done := c.Ride(9)
 	_ = data
-	c.Drop(9)
+	c.Drop(9, 1)
 	done(nil)
 	if s := c.Stats(); c.Cached(9) || s.Pinned != 0 || s.Buffers != 1 {
 		t.Errorf("%+v", s)

@@ -79,6 +79,13 @@ func (c *Cache) Fresh(block uint64, what blockio.Purpose) (*Buffer, error) {
 // of it need not be written any more, and the snapshot lists it as revoked. The caller
 // is inside an operation and does not hold the buffer's contents lock.
 func (c *Cache) Forget(block uint64) {
+	c.detach(block)
+	c.dirty.revoke(block)
+}
+
+// detach takes a block out of the cache and tells whether the running epoch had changed
+// it: then the change will not be written.
+func (c *Cache) detach(block uint64) (dirty bool) {
 	s := c.shardOf(block)
 	s.mu.Lock()
 	b := s.table[block]
@@ -87,18 +94,24 @@ func (c *Cache) Forget(block uint64) {
 		s.forget(b)
 	}
 	s.mu.Unlock()
-	if b != nil {
-		b.contents.Lock()
-		if b.ckpt.dirty {
-			b.ckpt.dirty = false // snapshot passes over it and drops the pin
-			c.dirty.n.Add(-1)
-		}
-		b.contents.Unlock()
-		b.Release()
+	if b == nil {
+		return false
 	}
-	c.dirty.mu.Lock()
-	c.dirty.revoked = append(c.dirty.revoked, block)
-	c.dirty.mu.Unlock()
+	b.contents.Lock()
+	if dirty = b.ckpt.dirty; dirty {
+		b.ckpt.dirty = false // snapshot passes over it and drops the pin
+		c.dirty.n.Add(-1)
+	}
+	b.contents.Unlock()
+	b.Release()
+	return dirty
+}
+
+// revoke lists a block as revoked in the running epoch.
+func (d *dirtyList) revoke(block uint64) {
+	d.mu.Lock()
+	d.revoked = append(d.revoked, block)
+	d.mu.Unlock()
 }
 
 // dirtyBlocks is how many buffers the running epoch changed so far.

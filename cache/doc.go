@@ -50,7 +50,9 @@
 // with the block number it is what the plain checkpoint sorts by (bitmaps and tables
 // before what points to them).
 //
-// Drop forgets a block whose content here no longer means anything, because the block
-// was freed or is about to hold file data. Holders of a pin keep what they have, but
-// the next Get reads the device.
+// Drop forgets blocks whose content here no longer means anything, because they were
+// freed and become file data. Holders of a pin keep what they have, but the next Get
+// reads the device. Every write into new blocks drops their old aliases, and next to none
+// has any, so the cache counts its blocks by region of the device and looks only where
+// there are some.
 package cache

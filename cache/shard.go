@@ -16,6 +16,7 @@ func (s *shard) insert(block uint64, what blockio.Purpose) *Buffer {
 		b.data, victim.data = victim.data, nil
 	}
 	s.table[block] = b
+	s.cache.present.add(block, 1)
 	s.held++
 	s.pinned++
 	b.pins = 1
@@ -49,8 +50,7 @@ func (s *shard) unpin(b *Buffer) {
 	case b.forgotten:
 		s.held--
 	case s.held > s.limit:
-		delete(s.table, b.block)
-		b.forgotten = true
+		s.remove(b)
 		s.held--
 		s.count.Evictions++
 	default:
@@ -61,12 +61,18 @@ func (s *shard) unpin(b *Buffer) {
 
 // forget takes a buffer that is in the table out of it.
 func (s *shard) forget(b *Buffer) {
-	delete(s.table, b.block)
-	b.forgotten = true
+	s.remove(b)
 	if b.pins == 0 {
 		s.unlink(b)
 		s.held--
 	}
+}
+
+// remove takes a buffer out of the table and nowhere else.
+func (s *shard) remove(b *Buffer) {
+	delete(s.table, b.block)
+	s.cache.present.add(b.block, -1)
+	b.forgotten = true
 }
 
 // unlink takes a buffer off the idle list.

@@ -132,10 +132,16 @@ func TestModel(t *testing.T) {
 					m.cut--
 				}
 			case op < 8:
-				c.Drop(block)
-				m.drop(block)
+				n := 1 + rng.Uint64N(3)
+				if rng.IntN(8) == 0 {
+					n = 1 + rng.Uint64N(40)
+				}
+				c.Drop(block, n)
+				for b := block; b < block+n; b++ {
+					m.drop(b)
+				}
 				for i := range pins {
-					if pins[i].b.Block() == block {
+					if b := pins[i].b.Block(); b >= block && b < block+n {
 						pins[i].cut = true
 					}
 				}
@@ -162,6 +168,9 @@ func TestModel(t *testing.T) {
 				if _, want := m.pins[b]; c.Cached(b) != want {
 					t.Fatalf("seed %d round %d step %d: block %d cached: %v, want %v", s, round, step, b, !want, want)
 				}
+			}
+			if got := c.Present(); got != len(m.pins) {
+				t.Fatalf("seed %d round %d step %d: %d blocks counted present, %d are", s, round, step, got, len(m.pins))
 			}
 			if st := c.Stats(); st.Buffers != int64(m.held()) || st.Bytes > st.Limit && len(m.idle) > 0 {
 				t.Fatalf("seed %d round %d step %d: %+v, the model holds %d", s, round, step, st, m.held())
@@ -191,7 +200,7 @@ func TestParallel(t *testing.T) {
 						block := rng.Uint64N(uint64(tc.blocks))
 						switch rng.IntN(12) {
 						case 0:
-							c.Drop(block)
+							c.Drop(block, 1)
 						case 1:
 							c.Prefetch([]uint64{block, block + 1, block + 2}, blockio.Indirect)
 						case 2:

@@ -1,4 +1,4 @@
-// Package mpage reads file pages with few, large I/Os.
+// Package mpage reads and writes file pages with few, large I/Os.
 //
 // A Mapper knows where a file's blocks live on the device; the Engine walks the pages of
 // a request, asks the mapper for runs of blocks, gathers what is contiguous on the device
@@ -9,7 +9,7 @@
 // mpage knows nothing of ext2. Blocks are file system blocks; offsets are bytes; a page is
 // 4 KiB, or a block where that is larger.
 //
-// # A walk
+// # Reading
 //
 // Each page is taken in turn:
 //
@@ -68,15 +68,57 @@
 // Riders, bets and bridges are extras. When a bio that carries one fails, its pages are
 // read again without, so that damage in a block that nobody asked for hurts no page.
 //
+// # Writing
+//
+// Write takes bytes, WritePages the dirty blocks of a set of pages; both walk from front
+// to back and ask the mapper, with create, for all that is wanted without a gap from there
+// on: one question for a MiB that is one run, and nothing is allocated that nobody writes.
+// What follows on the device goes into one bio; the plug joins neighbours that the file has
+// in another order. The device gets bytes, not blocks: part of a block that was there
+// before is written as that part, and the host's cache does the merging.
+//
+// What nobody wrote must never show, so zeros go along where a block would have something
+// old in it. They are vectors of the same bio:
+//
+//	block is new (Allocated)    |000000 data data 0000|   around the data, once
+//	the file ends in the block  |...... data data|0000|   behind the end, each time
+//	                                             end of file
+//
+// Where a block that was there before has parts that are not dirty, these are left alone.
+// Blocks wholly past the end of the file are not written, nor asked for.
+//
+// New blocks are dropped from the buffer cache (Buffers.Drop) before they are written: what
+// it has of them is from when they were directories or indirect blocks.
+//
+// A run that ends at a boundary ends its bio. The indirect block there, dirty as it may be,
+// is left alone: the engine writes file content only. Which metadata goes out when is the
+// checkpoint's business, whose order is what makes a crash harmless, and an indirect block
+// that went along with its data would reach the disk before the bitmap that says it is
+// taken. Nor are data sent early at a boundary, as they are in a read: they go to the host's
+// cache, where the order of writes costs nothing, and the fewer the better.
+//
+// # When a write fails
+//
+// Nothing stops at the first failure that need not. If the mapper fails, what it mapped is
+// written; if a bio fails, the others are still carried out. Write tells up to where the
+// bytes are certain: to the first block that is not. WritePages tells of each page by
+// itself. A block is clean once it was taken into a bio, not before: a page that the mapper
+// or the device has no place for stays dirty and can be tried again, and one whose bio
+// failed cannot. That error would be lost with whoever sent the page, so it sticks to the
+// file (WriteErrors, if the mapper is an ErrorKeeper) until everybody who syncs it was told.
+//
 // # Locks
 //
-// The engine has none. A request belongs to the goroutine that reads. From Buffers.Ride to
-// the end of the bio the mapper is not asked anything, so a mapper that waits in the cache
-// for a block that rides cannot wait for itself.
+// The engine has none. A request belongs to the goroutine that makes it; the caller sees to
+// it that nobody writes or maps with create what somebody else reads or writes. From
+// Buffers.Ride to the end of the bio the mapper is not asked anything, so a mapper that
+// waits in the cache for a block that rides cannot wait for itself. Buffers.Drop is called
+// between two questions to the mapper.
 //
 // # Files
 //
-// engine.go is the interface, request.go the walk, fallback.go the pages of other shapes,
-// boundary.go and bet.go what happens at a boundary, transfers.go the bios and their
-// completion, prefetch.go the advice to the host.
+// engine.go is the interface for reading, request.go the walk, fallback.go the pages of
+// other shapes, boundary.go and bet.go what happens at a boundary. write.go is the interface
+// for writing and the pages, writewalk.go the walk, writeerrors.go the errors that stick.
+// transfers.go has the bios and their completion, prefetch.go the advice to the host.
 package mpage

@@ -15,7 +15,7 @@ const minPage = 4096
 // bounds what a request costs besides its own memory.
 const maxBatch = 4096
 
-// Engine reads the pages of files that live on one device. Its methods may be called
+// Engine reads and writes the pages of files that live on one device. Its methods may be called
 // from several goroutines at once, also for the same file.
 type Engine struct {
 	dev       blockio.Device
@@ -67,10 +67,20 @@ type Folio struct {
 	Index uint64 // number of the page in the file
 	Off   int    // byte of the page at which Data begins
 	Data  []byte // the caller's memory; ends at the page's end at the latest
-	Err   error  // set by the engine: nil means up to date
+	Err   error  // set by the engine: nil means up to date, or written
+
+	// Dirty are the blocks that WritePages is to write. It takes out each one that it
+	// took into a bio.
+	Dirty BlockSet
 
 	idle bool // no I/O carries this page
 }
+
+// BlockSet is a set of blocks of a page: bit i is the page's block i.
+type BlockSet uint8
+
+// AllBlocks is a whole page, whatever the size of a block.
+const AllBlocks BlockSet = 0xff
 
 // Read fills dst from file offset off (bytes) on, of a file of size bytes. n is how
 // many of the file's bytes are good from off on, at most up to the end of the file;
@@ -154,7 +164,7 @@ func (e *Engine) ReadFolio(m Mapper, f *Folio, size int64) (cold bool, err error
 // begin takes a request from the pool.
 func (e *Engine) begin(m Mapper, size int64) *request {
 	r := e.requests.Get().(*request)
-	r.mapper, r.size, r.devSize = m, size, e.dev.Size()
+	r.mapper, r.size, r.devSize, r.op = m, size, e.dev.Size(), blockio.Read
 	return r
 }
 

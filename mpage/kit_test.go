@@ -68,6 +68,7 @@ type buffers struct {
 	blocks map[uint64][]byte
 	rides  int
 	failed int
+	drops  [][2]uint64 // block, n
 }
 
 func newBuffers(dev blockio.Device, bs int64) *buffers {
@@ -101,6 +102,15 @@ func (c *buffers) Cached(block uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.blocks[block] != nil
+}
+
+func (c *buffers) Drop(block, n uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drops = append(c.drops, [2]uint64{block, n})
+	for b := block; b < block+n; b++ {
+		delete(c.blocks, b)
+	}
 }
 
 func (c *buffers) get(block uint64) ([]byte, error) {

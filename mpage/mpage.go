@@ -40,7 +40,8 @@ type Run struct {
 type Mapper interface {
 	// GetBlock maps the run that begins at file block iblock, at most max blocks
 	// (max is at least 1). With create, missing blocks are allocated and flagged
-	// Allocated. A run never extends past the indirect block it is mapped by.
+	// Allocated, and the answer is never a hole; only blocks that are about to be
+	// written are asked for. A run never extends past the indirect block it is mapped by.
 	GetBlock(iblock, max uint64, create bool) (Run, error)
 }
 
@@ -53,4 +54,8 @@ type Buffers interface {
 	Ride(block uint64) (data []byte, done func(err error))
 	// Cached tells whether the block is in the cache and up to date.
 	Cached(block uint64) bool
+	// Drop forgets n blocks from block on, which become file content: what is cached of
+	// them is stale and must not be read or written any more. It is called for every run
+	// that was allocated, and has to be cheap where nothing is cached.
+	Drop(block, n uint64)
 }

@@ -36,6 +36,7 @@ type request struct {
 	denied  uint64
 
 	transfers
+	writes
 	cold  bool
 	count Stats
 }
@@ -60,6 +61,7 @@ func newRequest(e *Engine) *request {
 func (r *request) reset() {
 	clear(r.own)
 	r.mapper, r.folios, r.mapping, r.refused = nil, nil, Run{}, nil
+	r.writes = writes{}
 	r.runs = [pageRuns]asked{}
 	r.prefix, r.plain, r.cold = false, false, false
 	r.count = Stats{}
@@ -97,13 +99,10 @@ func (r *request) run() {
 // where the request ends. It tells whether there is anything to do.
 func (r *request) prepare() bool {
 	r.last, r.stop, r.mapping, r.refused = 0, false, Run{}, nil
-	most := uint64(math.MaxInt64 / r.e.pageSize)
 	for i := range r.folios {
 		f := &r.folios[i]
-		f.Err, f.idle = nil, false
-		if f.Off < 0 || int64(f.Off)+int64(len(f.Data)) > r.e.pageSize || f.Index >= most {
-			f.Err = fmt.Errorf("page %d: not a part of a page", f.Index)
-			f.idle = true
+		f.Err = r.refuse(f)
+		if f.idle = f.Err != nil; f.idle {
 			continue
 		}
 		if w := r.window(f); w.end > w.first {
@@ -111,6 +110,14 @@ func (r *request) prepare() bool {
 		}
 	}
 	return len(r.folios) > 0
+}
+
+// refuse tells what is wrong with a folio that cannot be.
+func (r *request) refuse(f *Folio) error {
+	if f.Off < 0 || int64(f.Off)+int64(len(f.Data)) > r.e.pageSize || f.Index >= uint64(math.MaxInt64/r.e.pageSize) {
+		return fmt.Errorf("page %d: not a part of a page", f.Index)
+	}
+	return nil
 }
 
 // walk goes over the pages and returns when all I/O is done.

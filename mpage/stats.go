@@ -6,6 +6,7 @@ import "sync/atomic"
 // request, mappings per bio, riders per boundary.
 type Stats struct {
 	Requests  uint64 // page sets read
+	Writes    uint64 // page sets written
 	Mappings  uint64 // calls of mappers
 	Bios      uint64 // bios built; the plug may make fewer I/Os of them
 	Fallbacks uint64 // pages that were not one piece
@@ -17,7 +18,7 @@ type Stats struct {
 
 // counters are an engine's Stats while it runs.
 type counters struct {
-	requests, mappings, bios, fallbacks, riders, bridges, won, lost atomic.Uint64
+	requests, writes, mappings, bios, fallbacks, riders, bridges, won, lost atomic.Uint64
 }
 
 func (c *counters) add(s *Stats) {
@@ -25,7 +26,7 @@ func (c *counters) add(s *Stats) {
 		to *atomic.Uint64
 		n  uint64
 	}{
-		{&c.requests, s.Requests}, {&c.mappings, s.Mappings}, {&c.bios, s.Bios},
+		{&c.requests, s.Requests}, {&c.writes, s.Writes}, {&c.mappings, s.Mappings}, {&c.bios, s.Bios},
 		{&c.fallbacks, s.Fallbacks}, {&c.riders, s.Riders}, {&c.bridges, s.Bridges},
 		{&c.won, s.BetsWon}, {&c.lost, s.BetsLost},
 	} {
@@ -40,6 +41,7 @@ func (e *Engine) Stats() Stats {
 	c := &e.stats
 	return Stats{
 		Requests:  c.requests.Load(),
+		Writes:    c.writes.Load(),
 		Mappings:  c.mappings.Load(),
 		Bios:      c.bios.Load(),
 		Fallbacks: c.fallbacks.Load(),

@@ -11,6 +11,7 @@ const maxPlugged = 1024
 // follows its last byte on the device, else to a new one; closed bios wait on the
 // plug; flush carries out everything and settles the pages.
 type transfers struct {
+	op   blockio.Op
 	plug *blockio.Plug
 	bios []*bio // reused; the first used of them hold something
 	used int
@@ -39,6 +40,11 @@ type bio struct {
 	done  func(err error) // of the rider
 	extra bool            // carries something that its pages can do without
 	bet   bool            // carries pages that may be somewhere else
+
+	// Of a write without pages: the file offset of the first byte of content, and how
+	// many bytes of padding come before it.
+	lo   int64
+	lead int64
 }
 
 // start makes ready for a walk.
@@ -123,8 +129,9 @@ func (r *request) fresh(off int64) *bio {
 	b := r.bios[r.used]
 	r.used++
 	r.count.Bios++
-	b.Bio = blockio.Bio{Op: blockio.Read, For: blockio.Data, Off: off, Vecs: b.Vecs[:0]}
+	b.Bio = blockio.Bio{Op: r.op, For: blockio.Data, Off: off, Vecs: b.Vecs[:0]}
 	b.next, b.pages, b.done, b.extra, b.bet = off, span{-1, -1}, nil, false, false
+	b.lo, b.lead = -1, 0
 	r.open = b
 	return b
 }
@@ -151,7 +158,7 @@ func (r *request) speculates() {
 // close ends the open bio; what follows begins a new one.
 func (r *request) close() { r.open = nil }
 
-// flush reads everything that was added and settles the pages.
+// flush carries out everything that was added and settles the pages.
 func (r *request) flush() {
 	r.close()
 	if r.used == 0 {
@@ -162,12 +169,16 @@ func (r *request) flush() {
 	}
 	r.plug.Flush()
 	for _, b := range r.bios[:r.used] {
-		r.complete(b)
+		if r.op == blockio.Write {
+			r.wrote(b)
+		} else {
+			r.complete(b)
+		}
 	}
 	r.used = 0
 }
 
-// complete takes over the outcome of a bio. A failed bio fails its pages, unless it
+// complete takes over the outcome of a bio that read. A failed bio fails its pages, unless it
 // carried more than them: then they are read again without, since they need not be
 // what failed.
 func (r *request) complete(b *bio) {

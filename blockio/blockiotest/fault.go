@@ -101,9 +101,9 @@ func (f *Fault) verdict(b *blockio.Bio) *Rule {
 // Submit implements blockio.Device.
 func (f *Fault) Submit(bios ...*blockio.Bio) {
 	for _, b := range bios {
-		below := *b
-		below.Done = nil
 		vecs, n, err := b.Begin(f.dev.Size(), f.dev.ReadOnly())
+		below := *b // after Begin: what an earlier use of the bio transferred does not count
+		below.Done = nil
 		if err != nil || n == 0 && b.Op != blockio.Sync {
 			f.dev.Submit(&below) // refuses it, or has nothing to do
 			b.Complete(below.N, below.Err)

@@ -90,7 +90,7 @@ func TestRefusals(t *testing.T) {
 func TestSizeLimits(t *testing.T) {
 	for _, bs := range []int{1024, 2048, 4096, 65536} {
 		t.Run(fmt.Sprint(bs), func(t *testing.T) {
-			w := makeWritable(t, ext2test.Options{BlockSize: bs, Size: 64 << 20, Features: []string{"^large_file"}}, Options{})
+			w := makeWritable(t, ext2test.Options{BlockSize: bs, Size: 64 << 20, Features: []string{"^large_file", "^resize_inode"}}, Options{})
 			f := w.create("f", disk.ModeReg|0o644)
 			large := func() bool { return w.fs.Super().HasROCompat(disk.ROCompatLargeFile) }
 			w.truncate(f, 1<<31-1)

@@ -94,7 +94,7 @@ func (in *Inode) writeLocked(p []byte, off int64, o *WriteOptions) (n int, err e
 	in.alloc.privileged, in.alloc.pieces, in.alloc.fresh = o.Cred.reserved(in.fs), writePieces, in.alloc.fresh[:0]
 	n, err = in.fs.engine.Write((*blockMap)(in), p, off, max(int64(in.raw.Size), off+int64(len(p))))
 	if err != nil && n < len(p) {
-		in.dropUnwrittenLocked(off + int64(n))
+		in.dropUnwrittenLocked(off, n)
 	}
 	if n > 0 {
 		err = nil
@@ -121,11 +121,14 @@ func (in *Inode) writeLocked(p []byte, off int64, o *WriteOptions) (n int, err e
 	return n, in.flushLocked()
 }
 
-// dropUnwrittenLocked frees what was allocated for content from byte off on that was
-// then not written: its blocks hold somebody else's old data. Pieces end with a block,
-// so off is inside a block only if nothing at all was written.
-func (in *Inode) dropUnwrittenLocked(off int64) {
+// dropUnwrittenLocked frees what was allocated for content from byte off on of which only
+// n bytes were then written: the other blocks hold somebody else's old data, and when n is
+// 0 so does the one that off is in the middle of.
+func (in *Inode) dropUnwrittenLocked(off int64, n int) {
 	first := uint64(off) >> in.fs.blockBits
+	if n > 0 {
+		first = uint64(off+int64(n)+int64(in.fs.blockSize)-1) >> in.fs.blockBits
+	}
 	for _, r := range in.alloc.fresh {
 		if r.iblock+r.n > first {
 			_, _ = (*blockMap)(in).freeRange(max(first, r.iblock), r.iblock+r.n) // reported

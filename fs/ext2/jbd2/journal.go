@@ -26,6 +26,7 @@ type Journal struct {
 	format    Format
 	seed      uint32 // of per-block checksums
 	maxHomes  int    // bound on the blocks that one round of a replay has in memory
+	readAhead int    // how much of the log is read at once, bytes
 }
 
 // maxHomes bounds the memory of a replay: so many blocks are remembered at once, at some
@@ -41,7 +42,7 @@ func newJournal(p Place) (*Journal, error) {
 		return nil, corrupt("journal", -1, "it has %d blocks, a journal has at least %d; run e2fsck", m.blocks, MinBlocks)
 	}
 	limit := min(p.Blocks, uint64(p.Dev.Size())/uint64(p.BlockSize))
-	return &Journal{dev: p.Dev, blockSize: p.BlockSize, limit: limit, blocks: m, raw: make([]byte, p.BlockSize), maxHomes: maxHomes}, nil
+	return &Journal{dev: p.Dev, blockSize: p.BlockSize, limit: limit, blocks: m, raw: make([]byte, p.BlockSize), maxHomes: maxHomes, readAhead: readAhead}, nil
 }
 
 // Open reads and checks the superblock of the journal at p.

@@ -8,8 +8,8 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
-// readAheadBytes is how much of the log is read at once.
-const readAheadBytes = 256 << 10
+// readAhead is how much of the log is read at once, in bytes.
+const readAhead = 256 << 10
 
 // logReader reads blocks of the log, one after the other as a rule.
 type logReader struct {
@@ -20,7 +20,7 @@ type logReader struct {
 }
 
 func (j *Journal) reader() *logReader {
-	return &logReader{j: j, buf: make([]byte, max(readAheadBytes, j.blockSize))}
+	return &logReader{j: j, buf: make([]byte, max(j.readAhead, j.blockSize))}
 }
 
 // block returns journal block i. The bytes are valid until the next call.
