@@ -63,6 +63,11 @@ func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
 		}
 		return dir.touchedLocked()
 	})
+	if err == nil {
+		if err = dir.settle(); err != nil {
+			in.Put(1)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +208,7 @@ func (dir *Inode) Link(name string, in *Inode) error {
 	if in.IsDir() {
 		return ErrPerm
 	}
-	return dir.fs.update(nameCredits, func() error {
+	return dir.settleAfter(dir.fs.update(nameCredits, func() error {
 		dir.mu.Lock()
 		defer dir.mu.Unlock()
 		if err := dir.mayAddLocked(name); err != nil {
@@ -236,7 +241,7 @@ func (dir *Inode) Link(name string, in *Inode) error {
 			return err
 		}
 		return dir.touchedLocked()
-	})
+	}))
 }
 
 // Unlink takes a name away from an inode that is not a directory.
@@ -287,7 +292,7 @@ func (dir *Inode) remove(name string, wantDir bool) error {
 	for _, in := range held {
 		in.Put(1)
 	}
-	return err
+	return dir.settleAfter(err)
 }
 
 // mayRemoveLocked tells whether in, which stands in dir, may be removed.

@@ -50,7 +50,7 @@ func (fs *FS) startPolicy() {
 	p.action = fs.opts.Errors
 	if p.action == ErrorsDefault {
 		switch fs.sb.Errors {
-		case disk.ErrorsRO:
+		case disk.ErrorsRemountRO:
 			p.action = ErrorsRemountRO
 		case disk.ErrorsPanic:
 			p.action = ErrorsPanic
@@ -59,6 +59,7 @@ func (fs *FS) startPolicy() {
 		}
 	}
 	p.wake, p.stop, p.stopped = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	p.failed = make(chan struct{})
 	go fs.recordDamage()
 }
 
@@ -136,6 +137,7 @@ func finder() (name string, line uint32) {
 func (fs *FS) recordDamage() {
 	p := &fs.policy
 	defer close(p.stopped)
+	announced := false
 	for last := false; !last; {
 		select {
 		case <-p.wake:
@@ -152,9 +154,9 @@ func (fs *FS) recordDamage() {
 		if err := fs.noteDamage(pending, lost); err != nil {
 			fs.log.Error(fmt.Sprintf("the damage cannot be noted in the superblock: %v", err))
 		}
-		if p.action == ErrorsPanic {
+		if p.action == ErrorsPanic && !announced {
+			announced = true
 			close(p.failed)
-			p.action = ErrorsRemountRO // once is enough
 		}
 	}
 }
@@ -191,4 +193,4 @@ func (fs *FS) noteDamage(pending []damageRecord, lost uint32) error {
 }
 
 // errorCodeCorrupt is EXT4_ERR_EFSCORRUPTED of s_first_error_errcode.
-const errorCodeCorrupt = 8
+const errorCodeCorrupt = 5

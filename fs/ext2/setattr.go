@@ -33,7 +33,7 @@ func (in *Inode) SetAttr(s SetAttr) error {
 	if err == nil && more {
 		err = in.finishTruncate()
 	}
-	return err
+	return in.settleAfter(err)
 }
 
 func (in *Inode) setAttrLocked(s *SetAttr) (more bool, err error) {
@@ -113,7 +113,7 @@ func (fs *FS) clampTime(t disk.Timespec) disk.Timespec {
 // SetFlags changes the flags that chattr(1) shows (FS_IOC_SETFLAGS): of those in flags,
 // the ones that may be changed.
 func (in *Inode) SetFlags(flags uint32, cred Cred) error {
-	return in.fs.update(1, func() error {
+	return in.settleAfter(in.fs.update(1, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		const guarded = disk.InodeImmutable | disk.InodeAppend
@@ -131,7 +131,7 @@ func (in *Inode) SetFlags(flags uint32, cred Cred) error {
 		in.raw.Flags = in.raw.Flags&^disk.InodeFlagsModify | flags&disk.InodeFlagsModify
 		in.raw.Ctime = in.fs.now()
 		return in.flushLocked()
-	})
+	}))
 }
 
 // possibleFlags are the flags that an inode of its type can have.
@@ -147,12 +147,12 @@ func (in *Inode) possibleFlags() uint32 {
 
 // SetGeneration changes i_generation (FS_IOC_SETVERSION).
 func (in *Inode) SetGeneration(v uint32) error {
-	return in.fs.update(1, func() error {
+	return in.settleAfter(in.fs.update(1, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		in.raw.Generation, in.raw.Ctime = v, in.fs.now()
 		return in.flushLocked()
-	})
+	}))
 }
 
 // SetLabel changes the volume name: at most 16 bytes.

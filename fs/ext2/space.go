@@ -213,7 +213,7 @@ func (fs *FS) inodeBitmap(g uint32) (*cache.Buffer, error) {
 // writeDescLocked puts the group's counts into its descriptor. The group's lock is held.
 func (fs *FS) writeDescLocked(g uint32, st *groupState) error {
 	per := fs.sb.DescPerBlock()
-	block := fs.sb.DescBlock(g / per)
+	block := fs.descBlock(g / per)
 	buf, err := fs.cache.Get(block, blockio.GroupDesc)
 	if err != nil {
 		return fs.readError("group descriptors", 0, block, err)

@@ -47,6 +47,14 @@ type WriteOptions struct {
 // only with an error. The data is on its way to the device when it returns; Fsync makes
 // it durable.
 func (in *Inode) Write(p []byte, off int64, o WriteOptions) (int, error) {
+	n, err := in.write(p, off, o)
+	if n > 0 {
+		err = errors.Join(err, in.settle())
+	}
+	return n, err
+}
+
+func (in *Inode) write(p []byte, off int64, o WriteOptions) (int, error) {
 	if err := in.readable(); err != nil {
 		return 0, err
 	}
@@ -169,7 +177,7 @@ func (in *Inode) zeroBytesLocked(from, to int64) error {
 func (in *Inode) setSizeLocked(size uint64) error {
 	const large = 1<<31 - 1
 	if size > large && in.IsReg() && !in.fs.sb.HasROCompat(disk.ROCompatLargeFile) {
-		if err := in.fs.changeSuper(func(sb *disk.Superblock) { sb.FeatureROCompat |= disk.ROCompatLargeFile }); err != nil {
+		if err := in.fs.changeSuper(func(sb *disk.Superblock) { addROCompat(sb, disk.ROCompatLargeFile) }); err != nil {
 			return err
 		}
 	}
