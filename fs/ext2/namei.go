@@ -178,8 +178,11 @@ func (dir *Inode) Tmpfile(o NewInode) (*Inode, error) {
 	err := dir.fs.update(nameCredits, func() (err error) {
 		dir.mu.Lock()
 		defer dir.mu.Unlock()
-		if dir.raw.Links == 0 {
+		switch {
+		case dir.raw.Links == 0:
 			return ErrNotExist
+		case dir.raw.Flags&disk.InodeImmutable != 0:
+			return ErrPerm
 		}
 		if in, err = dir.newInode(uint16(o.Mode), uint16(o.Umask), &o.Cred); err != nil {
 			return err

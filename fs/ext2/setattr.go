@@ -15,6 +15,9 @@ type SetAttr struct {
 	MtimeNow     bool
 	// KillPriv drops the set-id bits, as a truncate by somebody without CAP_FSETID does.
 	KillPriv bool
+	// Kept: these are times that the caller kept for writes already made, which the
+	// inode's flags do not forbid any more.
+	Kept bool
 }
 
 // setAttrCredits: a step of freeing, the attribute block for an ACL, the tail.
@@ -74,6 +77,9 @@ func (in *Inode) setAttrLocked(s *SetAttr) (more bool, err error) {
 
 // maySetLocked refuses what an immutable or append-only inode does not allow.
 func (in *Inode) maySetLocked(s *SetAttr) error {
+	if s.Kept {
+		return nil
+	}
 	guarded := in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0
 	sets := s.Mode != nil || s.UID != nil || s.GID != nil || s.Atime != nil || s.Mtime != nil
 	if guarded && (sets || s.Size != nil) || in.raw.Flags&disk.InodeImmutable != 0 && (s.AtimeNow || s.MtimeNow) {

@@ -39,6 +39,9 @@ type WriteOptions struct {
 	KillPriv bool
 	// Append writes at the end of the file, wherever that is by then.
 	Append bool
+	// Opened: the file was opened for this write, and what its flags forbid was refused
+	// then; as with the kernel's driver they bind who opens a file later.
+	Opened bool
 	// KeepTimes leaves the times alone: whoever sends the write keeps them.
 	KeepTimes bool
 }
@@ -89,7 +92,7 @@ func (in *Inode) writeLocked(p []byte, off int64, o *WriteOptions) (n int, err e
 	if o.Append {
 		off = int64(in.raw.Size)
 	}
-	if err := in.mayWriteLocked(off); err != nil {
+	if err := in.mayWriteLocked(off); err != nil && !o.Opened {
 		return 0, err
 	}
 	limit := in.fs.sb.MaxFileSize()
