@@ -48,7 +48,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 5m) each
 .PHONY: soak
 soak: setup ## 10 minutes of random operations against the kernel (SOAKTIME, SOAKSEED), larger loads
 	go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -duration $(SOAKTIME) -v
-	go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -o writeback_cache -v
+	go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -options writeback_cache -v
 	GOMAXPROCS=1 go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -daemon-race -v
 	go test -count=1 -timeout 60m ./fs/ext2/fusefs/loadtest -long -v
 

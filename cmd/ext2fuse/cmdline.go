@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -48,6 +49,7 @@ type writeWords struct {
 	noReservation  bool
 	discard        bool
 	noBarrier      bool
+	commit         time.Duration // 0 is the default
 	noJournal      bool
 }
 

@@ -99,7 +99,11 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 			_ = server.Detach()
 		}
 	}
-	attend(server, signals, logger, parent != nil)
+	if !attend(server, fs.Failed(), signals, logger, parent != nil) {
+		logger.Error("stopped, as damage was found (errors=panic); run e2fsck", "damage", fs.Failure())
+		_ = server.Detach()
+		return exitSystem // whoever still uses the mount gets ENOTCONN
+	}
 	if err := fs.Close(); err != nil {
 		logger.Error("closing the image failed", "error", err)
 	}
@@ -115,7 +119,9 @@ func (c *config) writeOptions() {
 	if dir, err := filepath.Abs(c.dir); err == nil {
 		c.fs.MountPoint = dir
 	}
-	c.fs.GrpID, c.fs.Discard = w.groupID, w.discard
+	c.fs.GrpID, c.fs.Discard, c.fs.NoBarrier, c.fs.Commit = w.groupID, w.discard, w.noBarrier, w.commit
+	c.fs.Sync = c.mount.flags&unix.MS_SYNCHRONOUS != 0
+	c.fs.DirSync = c.mount.flags&unix.MS_DIRSYNC != 0
 	for _, id := range []struct {
 		from int64
 		to   **uint32
@@ -158,16 +164,19 @@ func (c *config) mountOptions(logger *slog.Logger, stderr io.Writer) fusefs.Opti
 	return o
 }
 
-// attend waits for the end of the mount. SIGINT and SIGTERM ask for it: the first is
+// attend waits for the end of the mount and returns true, or false when the file system
+// failed. SIGINT and SIGTERM ask for it: the first is
 // refused while files are in use, the second detaches the mount from the tree and lets
 // its users finish. SIGHUP ends a mount in the foreground only, where it means that
 // the terminal is gone.
-func attend(server *fusefs.Server, signals <-chan os.Signal, logger *slog.Logger, daemon bool) {
+func attend(server *fusefs.Server, failed <-chan struct{}, signals <-chan os.Signal, logger *slog.Logger, daemon bool) bool {
 	asked := 0
 	for {
 		select {
 		case <-server.Done():
-			return
+			return true
+		case <-failed:
+			return false
 		case s := <-signals:
 			if s == unix.SIGHUP && daemon {
 				continue

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -63,6 +65,7 @@ var words = []word{
 	{name: "nodiscard", apply: setWrite(func(w *writeWords) { w.discard = false })},
 	{name: "barrier", value: mayValue, apply: setBarrier},
 	{name: "nobarrier", apply: setWrite(func(w *writeWords) { w.noBarrier = true })},
+	{name: "commit", value: needValue, apply: setCommit},
 	{name: "noquota"},
 	{name: "quota", refuse: "disk quotas need the kernel's driver"},
 	{name: "usrquota", refuse: "disk quotas need the kernel's driver"},
@@ -98,7 +101,7 @@ var words = []word{
 
 	// mount(8)
 	{name: "defaults"},
-	{name: "async"},
+	{name: "async", apply: setFlags(0, unix.MS_SYNCHRONOUS)},
 	{name: "auto"},
 	{name: "noauto"},
 	{name: "nofail"},
@@ -186,5 +189,15 @@ func setBarrier(c *config, v string) error {
 	default:
 		return errors.New("expected 0 or 1")
 	}
+	return nil
+}
+
+// setCommit takes seconds, as ext3 and ext4 do; 0 is the default.
+func setCommit(c *config, v string) error {
+	n, err := strconv.ParseUint(v, 10, 31)
+	if err != nil {
+		return errors.New("expected a number of seconds")
+	}
+	c.mount.writePolicy.commit = time.Duration(n) * time.Second
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,7 +31,7 @@ func TestWordsKnown(t *testing.T) {
 		max_read=131072 fsname=a=b subtype=x nonempty defaults noatime relatime strictatime nodiratime lazytime
 		sync async dirsync suid nosuid dev nodev exec noexec user user=ralf users owner group nouser auto noauto
 		nofail _netdev x-systemd.automount x-gvfs-show X-mount.mkdir=0755 comment=x uid-map=0:1:2 ids loop
-		loop=/dev/loop7 noquota`
+		loop=/dev/loop7 noquota commit=5`
 	for _, w := range strings.Fields(accepted) {
 		parse(t, "-o", w)
 	}
@@ -96,6 +97,9 @@ func TestWordsMean(t *testing.T) {
 		{"lazytime,nodiratime,sync,dirsync", func(c *config) {
 			c.mount.flags = unix.MS_LAZYTIME | unix.MS_NODIRATIME | unix.MS_SYNCHRONOUS | unix.MS_DIRSYNC
 		}},
+		{"sync,async", func(*config) {}},
+		{"commit=30", func(c *config) { c.mount.writePolicy.commit = 30 * time.Second }},
+		{"commit=30,commit=0", func(*config) {}},
 		{",,ro,", func(c *config) { c.mount.readOnly, c.fs.ReadOnly = true, true }},
 	}
 	for _, w := range words {

@@ -248,10 +248,10 @@ func TestOperationsAreAtomic(t *testing.T) {
 		workers int
 		steps   int
 	}{
-		{"1k", ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256}, 0, 1, 700},
+		{"1k", ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256}, 0, 1, 500},
 		{"1k-small-epochs", ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 128}, 3 * freeCredits, 1, 500},
 		{"4k-parallel", ext2test.Options{Size: 8 << 20, BlockSize: 4096, Inodes: 256, InodeSize: 256}, 0, 4, 500},
-		{"1k-full", ext2test.Options{Size: 1 << 20, BlockSize: 1024, Inodes: 64, InodeSize: 256}, 0, 2, 600},
+		{"1k-full", ext2test.Options{Size: 1 << 20, BlockSize: 1024, Inodes: 64, InodeSize: 256}, 0, 2, 400},
 		{"1k-linear", ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256, Features: []string{"^dir_index"}}, 0, 2, 400},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -273,7 +273,7 @@ func TestOperationsAreAtomic(t *testing.T) {
 			if err := fs.Close(); err != nil {
 				t.Fatal(err)
 			}
-			w.judgeAll(t, 60)
+			w.judgeAll(t, 24)
 		})
 	}
 }

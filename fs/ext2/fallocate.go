@@ -55,10 +55,10 @@ func (in *Inode) Fallocate(mode uint32, off, n int64, o WriteOptions) error {
 	}
 	if mode&(FallocPunchHole|FallocZeroRange) != 0 {
 		if err := in.punch(mode, off, n, &o); err != nil || mode&FallocPunchHole != 0 {
-			return err
+			return in.settleAfter(err)
 		}
 	}
-	return in.fill(mode, off, n, &o)
+	return in.settleAfter(in.fill(mode, off, n, &o))
 }
 
 // punch makes [off, off+n) read as zeros: whole blocks are freed, parts of blocks zeroed.

@@ -33,6 +33,7 @@ type FS struct {
 	lastTable atomic.Uint64 // inode table block that was read last
 	names     nameState
 	funnel    errorFunnel
+	policy    errorPolicy
 
 	readAhead readAheadPool
 	// Of a read-write mount.

@@ -48,10 +48,12 @@ func (f *errorFunnel) first(k faultKey) bool {
 	return true
 }
 
-// corrupt passes damage through the funnel and returns it as an error.
+// corrupt passes damage through the funnel and returns it as an error. What is found for
+// the first time is dealt with as errors= says.
 func (fs *FS) corrupt(e *disk.CorruptError) error {
 	if fs.funnel.first(faultKey{e.Inode, e.Block, e.What}) {
 		fs.log.Error(e.Error(), "inode", e.Inode, "block", e.Block)
+		fs.react(e)
 	}
 	return e
 }

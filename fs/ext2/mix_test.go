@@ -188,7 +188,7 @@ func (m *mixer) write() error {
 	off := int64(m.rnd.IntN(40_000))
 	switch m.rnd.IntN(8) {
 	case 0:
-		off = int64(m.rnd.IntN(100)) << 20 // needs tables of its own
+		off = int64(m.rnd.IntN(30)) << 19 // needs tables of its own
 	case 1:
 		off = in.Attr().Size
 	}

@@ -69,6 +69,11 @@ func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
 		}
 		return dir.touchedLocked()
 	})
+	if err == nil {
+		if err = dir.settle(); err != nil {
+			in.Put(1)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -182,8 +187,11 @@ func (dir *Inode) Tmpfile(o NewInode) (*Inode, error) {
 	err := dir.fs.update(nameCredits, func() (err error) {
 		dir.mu.Lock()
 		defer dir.mu.Unlock()
-		if dir.raw.Links == 0 {
+		switch {
+		case dir.raw.Links == 0:
 			return ErrNotExist
+		case dir.raw.Flags&disk.InodeImmutable != 0:
+			return ErrPerm
 		}
 		if in, err = dir.newInode(uint16(o.Mode), uint16(o.Umask), &o.Cred); err != nil {
 			return err
@@ -212,7 +220,7 @@ func (dir *Inode) Link(name string, in *Inode, cred Cred) error {
 	if in.IsDir() {
 		return ErrPerm
 	}
-	return dir.fs.update(nameCredits, func() error {
+	return dir.settleAfter(dir.fs.update(nameCredits, func() error {
 		dir.mu.Lock()
 		defer dir.mu.Unlock()
 		if err := dir.mayAddLocked(name); err != nil {
@@ -246,7 +254,7 @@ func (dir *Inode) Link(name string, in *Inode, cred Cred) error {
 			return err
 		}
 		return dir.touchedLocked()
-	})
+	}))
 }
 
 // Unlink takes a name away from an inode that is not a directory.
@@ -297,7 +305,7 @@ func (dir *Inode) remove(name string, wantDir bool) error {
 	for _, in := range held {
 		in.Put(1)
 	}
-	return err
+	return dir.settleAfter(err)
 }
 
 // loseSubdirLocked takes the link off that the ".." of a subdirectory was. Counts that

@@ -50,6 +50,15 @@ type Options struct {
 	// Discard punches freed blocks out of the image, or discards them on the device,
 	// once their release is durable.
 	Discard bool
+	// Sync makes every change durable before the call that made it returns; DirSync
+	// those of directories. Files and directories marked so (chattr +S, +D) are treated
+	// like that anyway.
+	Sync, DirSync bool
+	// NoBarrier leaves out the syncs of the device that make changes durable; it is
+	// synced at the end only.
+	NoBarrier bool
+	// Commit is how soon a change is durable with nobody asking; 0 is 5 seconds.
+	Commit time.Duration
 	// Logger gets warnings and damage found; nil is slog.Default().
 	Logger *slog.Logger
 

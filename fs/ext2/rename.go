@@ -1,6 +1,8 @@
 package ext2
 
 import (
+	"errors"
+
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
@@ -31,7 +33,10 @@ func (dir *Inode) Rename(oldName string, newDir *Inode, newName string, flags ui
 		defer dir.fs.renameMu.Unlock()
 	}
 	defer r.release()
-	return dir.fs.update(renameCredits, r.run)
+	if err := dir.fs.update(renameCredits, r.run); err != nil {
+		return err
+	}
+	return errors.Join(dir.settle(), newDir.settle())
 }
 
 // rename is one call of Rename on its way.

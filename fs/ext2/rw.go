@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -30,17 +31,24 @@ func (fs *FS) startWriting() error {
 		MaxDirty:       fs.maxDirty(),
 		Reserve:        1, // the superblock
 		Background:     writeDelay,
-		Flush:          flushDelay,
+		Flush:          cmp.Or(fs.opts.Commit, flushDelay),
 		BeforeSnapshot: fs.encodeSuper,
 		AfterDurable:   fs.released,
 		Failed:         fs.writingFailed,
 		Waiting:        fs.waiting,
 		After:          fs.opts.testing.after,
 	})
-	if err := fs.markMounted(); err != nil {
-		return err
+	err := fs.markMounted()
+	if err == nil {
+		fs.startPolicy()
+		if err = fs.recoverOrphans(); err != nil {
+			fs.stopPolicy()
+		}
 	}
-	return fs.recoverOrphans()
+	if err != nil {
+		_ = fs.ckpt.Close()
+	}
+	return err
 }
 
 // writer is what carries checkpoints to the device.
@@ -48,7 +56,7 @@ func (fs *FS) writer() cache.Writer {
 	if w := fs.opts.testing.writer; w != nil {
 		return w(fs)
 	}
-	return &cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize}
+	return &cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize, NoBarrier: fs.opts.NoBarrier}
 }
 
 // maxDirty is how many blocks one epoch may dirty: a share of the cache, and no fewer
@@ -115,7 +123,7 @@ func (fs *FS) markMounted() error {
 			sb.State &^= disk.StateValid
 			sb.MntCount++
 			sb.Mtime = uint32(time.Now().Unix())
-			if fs.opts.MountPoint != "" {
+			if fs.opts.MountPoint != "" && sb.RevLevel != disk.GoodOldRev {
 				sb.LastMounted = [64]byte{}
 				copy(sb.LastMounted[:63], fs.opts.MountPoint)
 			}
@@ -131,21 +139,25 @@ func (fs *FS) markMounted() error {
 // epoch goes out, and after it, alone, the superblock that says that all is well.
 func (fs *FS) stopWriting() error {
 	fs.reapAll()
-	if fs.readOnly.Load() {
-		return fs.ckpt.Close() // a failure made it so: VALID stays clear
+	fs.stopPolicy()
+	err := fs.Sync()
+	if err != nil || fs.readOnly.Load() { // a failure made it so: VALID stays clear
+		return lost(errors.Join(err, fs.ckpt.Close()))
 	}
-	if err := fs.Sync(); err != nil {
-		return errors.Join(err, fs.ckpt.Close())
-	}
-	err := fs.update(1, func() error {
+	err = fs.update(1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {
 			sb.State = sb.State&^disk.StateValid | fs.stateFound&disk.StateValid
 		})
 	})
-	if cerr := fs.ckpt.Close(); err == nil {
-		err = cerr
+	return lost(errors.Join(err, fs.ckpt.Close()))
+}
+
+// lost says what the failure of the last checkpoint means.
+func lost(err error) error {
+	if err == nil {
+		return nil
 	}
-	return err
+	return fmt.Errorf("the last changes could not be written and are lost; run e2fsck: %w", err)
 }
 
 // writingFailed turns the file system read-only: a checkpoint could not be written.

@@ -17,6 +17,9 @@ type SetAttr struct {
 	MtimeNow     bool
 	// KillPriv drops the set-id bits, as a truncate by somebody without CAP_FSETID does.
 	KillPriv bool
+	// Kept: these are times that the caller kept for writes already made, which the
+	// inode's flags do not forbid any more.
+	Kept bool
 }
 
 // setAttrCredits: a step of freeing, the attribute block for an ACL, the tail.
@@ -33,7 +36,7 @@ func (in *Inode) SetAttr(s SetAttr) error {
 	if err == nil && more {
 		err = in.finishTruncate()
 	}
-	return err
+	return in.settleAfter(err)
 }
 
 func (in *Inode) setAttrLocked(s *SetAttr) (more bool, err error) {
@@ -81,6 +84,9 @@ func (in *Inode) maySetLocked(s *SetAttr) error {
 	case *s.Size > in.fs.sb.MaxFileSize():
 		return ErrTooBig
 	}
+	if s.Kept {
+		return nil
+	}
 	guarded := in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0
 	sets := s.Mode != nil || s.UID != nil || s.GID != nil || s.Atime != nil || s.Mtime != nil
 	if guarded && (sets || s.Size != nil) || in.raw.Flags&disk.InodeImmutable != 0 && (s.AtimeNow || s.MtimeNow) {
@@ -120,7 +126,7 @@ func (fs *FS) clampTime(t disk.Timespec) disk.Timespec {
 // SetFlags changes the flags that chattr(1) shows (FS_IOC_SETFLAGS): of those in flags,
 // the ones that may be changed.
 func (in *Inode) SetFlags(flags uint32, cred Cred) error {
-	return in.fs.update(1, func() error {
+	return in.settleAfter(in.fs.update(1, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		const guarded = disk.InodeImmutable | disk.InodeAppend
@@ -138,7 +144,7 @@ func (in *Inode) SetFlags(flags uint32, cred Cred) error {
 		in.raw.Flags = in.raw.Flags&^disk.InodeFlagsModify | flags&disk.InodeFlagsModify
 		in.raw.Ctime = in.fs.now()
 		return in.flushLocked()
-	})
+	}))
 }
 
 // possibleFlags are the flags that an inode of its type can have.
@@ -154,12 +160,12 @@ func (in *Inode) possibleFlags() uint32 {
 
 // SetGeneration changes i_generation (FS_IOC_SETVERSION).
 func (in *Inode) SetGeneration(v uint32) error {
-	return in.fs.update(1, func() error {
+	return in.settleAfter(in.fs.update(1, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		in.raw.Generation, in.raw.Ctime = v, in.fs.now()
 		return in.flushLocked()
-	})
+	}))
 }
 
 // SetLabel changes the volume name: at most 16 bytes.

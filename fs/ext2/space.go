@@ -214,7 +214,7 @@ func (fs *FS) inodeBitmap(g uint32) (*cache.Buffer, error) {
 // descriptor pins the descriptor block of group g. Whoever changes a bitmap has it before,
 // so that the change cannot stop half-way.
 func (fs *FS) descriptor(g uint32) (*cache.Buffer, error) {
-	block := fs.sb.DescBlock(g / fs.sb.DescPerBlock())
+	block := fs.descBlock(g / fs.sb.DescPerBlock())
 	buf, err := fs.cache.Get(block, blockio.GroupDesc)
 	if err != nil {
 		return nil, fs.readError("group descriptors", 0, block, err)

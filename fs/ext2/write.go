@@ -40,6 +40,9 @@ type WriteOptions struct {
 	KillPriv bool
 	// Append writes at the end of the file, wherever that is by then.
 	Append bool
+	// Opened: the file was opened for this write, and what its flags forbid was refused
+	// then; as with the kernel's driver they bind who opens a file later.
+	Opened bool
 	// KeepTimes leaves the times alone: whoever sends the write keeps them.
 	KeepTimes bool
 }
@@ -48,6 +51,14 @@ type WriteOptions struct {
 // only with an error. The data is on its way to the device when it returns; Fsync makes
 // it durable.
 func (in *Inode) Write(p []byte, off int64, o WriteOptions) (int, error) {
+	n, err := in.write(p, off, o)
+	if n > 0 {
+		err = errors.Join(err, in.settle())
+	}
+	return n, err
+}
+
+func (in *Inode) write(p []byte, off int64, o WriteOptions) (int, error) {
 	if err := in.readable(); err != nil {
 		return 0, err
 	}
@@ -80,7 +91,7 @@ func (in *Inode) writeLocked(p []byte, off int64, o *WriteOptions) (n int, err e
 	if o.Append {
 		off = int64(in.raw.Size)
 	}
-	if err := in.mayWriteLocked(off); err != nil {
+	if err := in.mayWriteLocked(off); err != nil && !o.Opened {
 		return 0, err
 	}
 	limit := in.fs.sb.MaxFileSize()
@@ -168,7 +179,7 @@ func (in *Inode) zeroBytesLocked(from, to int64) error {
 func (in *Inode) setSizeLocked(size uint64) error {
 	const large = 1<<31 - 1
 	if size > large && in.IsReg() && !in.fs.sb.HasROCompat(disk.ROCompatLargeFile) {
-		if err := in.fs.changeSuper(func(sb *disk.Superblock) { sb.FeatureROCompat |= disk.ROCompatLargeFile }); err != nil {
+		if err := in.fs.changeSuper(func(sb *disk.Superblock) { addROCompat(sb, disk.ROCompatLargeFile) }); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ func (in *Inode) Setxattr(name string, value []byte, flags int, cred Cred) error
 	case len(short) > maxXattrName:
 		return ErrRange
 	}
-	return in.fs.update(xattrCredits, func() error {
+	return in.settleAfter(in.fs.update(xattrCredits, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		if in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0 {
@@ -45,7 +45,7 @@ func (in *Inode) Setxattr(name string, value []byte, flags int, cred Cred) error
 		}
 		in.raw.Ctime = in.fs.now()
 		return in.flushLocked()
-	})
+	}))
 }
 
 // Removexattr removes an extended attribute; ErrNoAttr says that there is none.
@@ -57,7 +57,7 @@ func (in *Inode) Removexattr(name string, cred Cred) error {
 	case len(short) > maxXattrName:
 		return ErrRange
 	}
-	return in.fs.update(xattrCredits, func() error {
+	return in.settleAfter(in.fs.update(xattrCredits, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		if in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0 {
@@ -73,7 +73,7 @@ func (in *Inode) Removexattr(name string, cred Cred) error {
 		}
 		in.raw.Ctime = in.fs.now()
 		return in.flushLocked()
-	})
+	}))
 }
 
 // xattrSet is an inode's attributes taken into memory.

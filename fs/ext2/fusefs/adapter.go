@@ -39,9 +39,9 @@ func (a *Adapter) String() string { return "ext2fuse" }
 // init learns from the capabilities the kernel offered what it can do without. It is
 // called before the first request.
 func (a *Adapter) init(kernel uint64) {
-	a.noOpen = kernel&fuse.CAP_NO_OPEN_SUPPORT != 0
-	a.noDir = kernel&fuse.CAP_NO_OPENDIR_SUPPORT != 0
 	a.writeback = a.writeback && kernel&fuse.CAP_WRITEBACK_CACHE != 0
+	a.noOpen = !a.writeback && kernel&fuse.CAP_NO_OPEN_SUPPORT != 0
+	a.noDir = kernel&fuse.CAP_NO_OPENDIR_SUPPORT != 0
 }
 
 // nodeOf is the FUSE node of an inode number: the number itself, but that the root

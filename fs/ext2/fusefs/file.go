@@ -5,13 +5,29 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
 // Open tells the kernel that opening a file needs no message. A kernel that cannot do
 // without gets an answer that keeps its page cache.
+//
+// Where the kernel collects writes it asks, because what an immutable or append-only
+// file forbids cannot be refused later: the write has succeeded by then, and pages that
+// are written back do not tell an append from an overwrite.
 func (a *Adapter) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	if a.noOpen {
 		return fuse.ENOSYS
+	}
+	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY {
+		inode, st := a.inode(in.NodeId)
+		if st != fuse.OK {
+			return st
+		}
+		flags := inode.Attr().Flags
+		inode.Put(1)
+		if flags&disk.InodeImmutable != 0 || flags&disk.InodeAppend != 0 && in.Flags&unix.O_APPEND == 0 {
+			return fuse.EPERM
+		}
 	}
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
 	return fuse.OK

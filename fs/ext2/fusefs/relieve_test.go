@@ -67,11 +67,11 @@ func TestSlowDisk(t *testing.T) {
 					results <- err
 					return
 				}
-				defer unix.Close(fd)
 				buf := make([]byte, 100)
 				if _, err = unix.Pread(fd, buf, int64(i)*200<<10); err == nil && string(buf) != string(big[i*200<<10:][:100]) {
 					err = unix.EBADMSG
 				}
+				unix.Close(fd) // before the test ends and unmounts
 				results <- err
 			}()
 		}

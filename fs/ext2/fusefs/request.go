@@ -80,9 +80,9 @@ func (r request) replySize() int { return structSpace + r.data() }
 // locked by somebody who writes, and forgetting one may delete it.
 func (r request) quick(writable bool) bool {
 	switch r.opcode() {
-	case opStatFs, opOpen, opOpenDir, opFlush, opInterrupt:
+	case opStatFs, opOpenDir, opFlush, opInterrupt:
 		return true
-	case opForget, opBatchForget, opGetAttr, opStatx, opFsync, opFsyncDir:
+	case opForget, opBatchForget, opOpen, opGetAttr, opStatx, opFsync, opFsyncDir:
 		return !writable
 	}
 	return false

@@ -7,6 +7,10 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
+// settable are the attributes that SETATTR can change, but the time of change.
+const settable = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID | fuse.FATTR_SIZE |
+	fuse.FATTR_ATIME | fuse.FATTR_MTIME | fuse.FATTR_ATIME_NOW | fuse.FATTR_MTIME_NOW
+
 // SetAttr changes mode, owner, size and times. The kernel has checked permissions.
 func (a *Adapter) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	inode, st := a.inode(in.NodeId)
@@ -17,7 +21,11 @@ func (a *Adapter) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrO
 	s := ext2.SetAttr{
 		AtimeNow: in.Valid&fuse.FATTR_ATIME_NOW != 0,
 		MtimeNow: in.Valid&fuse.FATTR_MTIME_NOW != 0,
-		KillPriv: in.Valid&fuse.FATTR_KILL_SUIDGID != 0,
+		// The times that the kernel keeps for what it writes back come like this.
+		Kept: a.writeback && in.Valid&(settable|fuse.FATTR_CTIME) == fuse.FATTR_MTIME|fuse.FATTR_CTIME,
+		// A chown(2) that names no owner drops the set-id bits, too. It comes as a change
+		// of nothing, or of the time of change alone.
+		KillPriv: in.Valid&fuse.FATTR_KILL_SUIDGID != 0 || in.Valid&settable == 0,
 	}
 	if in.Valid&fuse.FATTR_MODE != 0 {
 		s.Mode = &in.Mode

@@ -17,6 +17,7 @@ func (a *Adapter) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint3
 	n, err := inode.Write(data, int64(in.Offset), ext2.WriteOptions{
 		Cred:     a.writer(in, inode),
 		KillPriv: in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0,
+		Opened:   a.writeback && in.WriteFlags&fuse.WRITE_CACHE != 0, // see Open
 		// The kernel keeps the times of what it writes back, and sends them.
 		KeepTimes: a.writeback && in.WriteFlags&fuse.WRITE_CACHE != 0,
 	})

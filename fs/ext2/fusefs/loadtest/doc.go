@@ -7,6 +7,6 @@
 // for a page fault of that process.
 //
 // All that there is runs in a short form with `go test`; -long makes each load larger
-// (`make soak`). -o gives mount options, -daemon-race has the race detector watch the
+// (`make soak`). -options gives mount options, -daemon-race has the race detector watch the
 // daemon.
 package loadtest

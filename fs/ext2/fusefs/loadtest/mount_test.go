@@ -2,6 +2,7 @@ package loadtest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"os"
@@ -17,7 +18,7 @@ import (
 
 var (
 	long    = flag.Bool("long", false, "larger loads")
-	options = flag.String("o", "", "mount options for ext2fuse, besides those of a test")
+	options = flag.String("options", "", "mount options for ext2fuse, besides those of a test")
 	race    = flag.Bool("daemon-race", false, "the race detector watches ext2fuse")
 )
 
@@ -156,4 +157,15 @@ func bothModes(t *testing.T, f func(t *testing.T, word string)) {
 	for _, word := range []string{"nowriteback_cache", "writeback_cache"} {
 		t.Run(word, func(t *testing.T) { f(t, word) })
 	}
+}
+
+// quiet runs a program and gives all its output.
+func quiet(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	return string(out), err
+}
+
+func hash(b []byte) []byte {
+	h := sha256.Sum256(b)
+	return h[:8]
 }

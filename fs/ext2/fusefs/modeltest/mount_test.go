@@ -21,7 +21,7 @@ var (
 	seedFlag  = flag.Uint64("seed", 1, "first seed")
 	duration  = flag.Duration("duration", 0, "go on with new seeds for this long")
 	stepFlag  = flag.Int("steps", 2000, "operations of each worker")
-	options   = flag.String("o", "", "mount options for ext2fuse")
+	options   = flag.String("options", "", "mount options for ext2fuse")
 	shrinkFor = flag.Duration("shrink", time.Minute, "how long to shrink a sequence that diverges")
 	onlyFlag  = flag.String("shape", "", "only this shape")
 	race      = flag.Bool("daemon-race", false, "the race detector watches ext2fuse")

@@ -1,0 +1,196 @@
+package ext2
+
+import (
+	"fmt"
+	"path"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// errorPolicy carries out errors= on a read-write mount: damage is noted in the
+// superblock, as ext4 does it, and then the file system goes on, turns read-only, or
+// stops.
+//
+// Damage is found in the midst of operations, with all kinds of locks held, so the
+// superblock is written by a goroutine of its own.
+type errorPolicy struct {
+	action ErrorPolicy
+
+	mu      sync.Mutex // a leaf
+	pending []damageRecord
+	lost    uint32 // found beyond those pending: counted only
+
+	wake    chan struct{} // capacity 1
+	stop    chan struct{}
+	stopped chan struct{}
+	failed  chan struct{} // closed when the file system stopped: ErrorsPanic
+	once    sync.Once
+	why     error // set before failed is closed
+}
+
+// damageRecord is what the superblock keeps of damage.
+type damageRecord struct {
+	at    time.Time
+	ino   uint32
+	block uint64
+	fn    [32]byte // function that found it, s_last_error_func
+	line  uint32
+}
+
+// maxPendingDamage bounds the records that wait: the first and the last count.
+const maxPendingDamage = 16
+
+// startPolicy begins to follow errors=: the option, or else s_errors.
+func (fs *FS) startPolicy() {
+	p := &fs.policy
+	p.action = fs.opts.Errors
+	if p.action == ErrorsDefault {
+		switch fs.sb.Errors {
+		case disk.ErrorsRemountRO:
+			p.action = ErrorsRemountRO
+		case disk.ErrorsPanic:
+			p.action = ErrorsPanic
+		default:
+			p.action = ErrorsContinue
+		}
+	}
+	p.wake, p.stop, p.stopped = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	p.failed = make(chan struct{})
+	go fs.recordDamage()
+}
+
+// stopPolicy returns when all damage found so far is noted.
+func (fs *FS) stopPolicy() {
+	close(fs.policy.stop)
+	<-fs.policy.stopped
+}
+
+// Failed is closed when the file system stopped because of damage (errors=panic): nothing
+// is changed any more, and whoever serves it should end. Failure then gives the reason.
+func (fs *FS) Failed() <-chan struct{} { return fs.policy.failed }
+
+// Failure is why the file system stopped; nil while it has not.
+func (fs *FS) Failure() error {
+	select {
+	case <-fs.policy.failed:
+		return fs.policy.why
+	default:
+		return nil
+	}
+}
+
+// react follows errors= after damage was found. Any locks may be held.
+func (fs *FS) react(e *disk.CorruptError) {
+	p := &fs.policy
+	if p.wake == nil || fs.readOnly.Load() {
+		return // not writable: nothing can be noted
+	}
+	fn, line := finder()
+	r := damageRecord{at: time.Now(), ino: e.Inode, block: e.Block, line: line}
+	copy(r.fn[:31], fn)
+	p.mu.Lock()
+	if len(p.pending) < maxPendingDamage {
+		p.pending = append(p.pending, r)
+	} else {
+		p.pending[maxPendingDamage-1] = r
+		p.lost++
+	}
+	p.mu.Unlock()
+	switch p.action {
+	case ErrorsRemountRO:
+		if fs.readOnly.CompareAndSwap(false, true) {
+			fs.log.Error("the file system is read-only from now on, as damage was found (errors=remount-ro); run e2fsck")
+		}
+	case ErrorsPanic:
+		fs.readOnly.Store(true)
+		p.once.Do(func() { p.why = e })
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// finder is the function that found damage, and its line: the innermost caller outside
+// of those that pass damage on.
+func finder() (name string, line uint32) {
+	var pcs [16]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	for {
+		f, more := frames.Next()
+		switch path.Base(f.File) {
+		case "funnel.go", "policy.go":
+		default:
+			return f.Function[strings.LastIndexByte(f.Function, '.')+1:], uint32(f.Line)
+		}
+		if !more {
+			return "", 0
+		}
+	}
+}
+
+// recordDamage is the goroutine that brings damage to the superblock.
+func (fs *FS) recordDamage() {
+	p := &fs.policy
+	defer close(p.stopped)
+	announced := false
+	for last := false; !last; {
+		select {
+		case <-p.wake:
+		case <-p.stop:
+			last = true
+		}
+		p.mu.Lock()
+		pending, lost := p.pending, p.lost
+		p.pending, p.lost = nil, 0
+		p.mu.Unlock()
+		if len(pending) == 0 {
+			continue
+		}
+		if err := fs.noteDamage(pending, lost); err != nil {
+			fs.log.Error(fmt.Sprintf("the damage cannot be noted in the superblock: %v", err))
+		}
+		if p.action == ErrorsPanic && !announced {
+			announced = true
+			close(p.failed)
+		}
+	}
+}
+
+// noteDamage writes damage into the superblock and makes it durable. It works on a file
+// system that has just turned read-only, too.
+func (fs *FS) noteDamage(pending []damageRecord, lost uint32) error {
+	if err := fs.ckpt.Begin(1); err != nil {
+		return err
+	}
+	err := fs.changeSuper(func(sb *disk.Superblock) {
+		sb.State |= disk.StateErrors
+		if sb.RevLevel == disk.GoodOldRev {
+			return // the fields are not part of that format
+		}
+		first, last := pending[0], pending[len(pending)-1]
+		if sb.ErrorCount == 0 || sb.FirstErrorTime == 0 {
+			sb.FirstErrorTime, sb.FirstErrorTimeHi = uint32(first.at.Unix()), uint8(first.at.Unix()>>32)
+			sb.FirstErrorIno, sb.FirstErrorBlock = first.ino, first.block
+			sb.FirstErrorFunc, sb.FirstErrorLine, sb.FirstErrorCode = first.fn, first.line, errorCodeCorrupt
+		}
+		sb.LastErrorTime, sb.LastErrorTimeHi = uint32(last.at.Unix()), uint8(last.at.Unix()>>32)
+		sb.LastErrorIno, sb.LastErrorBlock = last.ino, last.block
+		sb.LastErrorFunc, sb.LastErrorLine, sb.LastErrorCode = last.fn, last.line, errorCodeCorrupt
+		if n := sb.ErrorCount + uint32(len(pending)) + lost; n > sb.ErrorCount {
+			sb.ErrorCount = n
+		}
+	})
+	fs.ckpt.End(1)
+	if err != nil {
+		return err
+	}
+	return fs.ckpt.Commit()
+}
+
+// errorCodeCorrupt is EXT4_ERR_EFSCORRUPTED of s_first_error_errcode.
+const errorCodeCorrupt = 5

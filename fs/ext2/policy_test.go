@@ -1,0 +1,192 @@
+package ext2
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+)
+
+// damagedDir is an image with a directory, bad, whose block is nonsense.
+func damagedDir(t *testing.T, o ext2test.Options) *blockiotest.Mem {
+	t.Helper()
+	data, err := os.ReadFile(ext2test.Make(t, o))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := blockiotest.MemOf(data)
+	fs, err := New(m.Clone(), Options{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, _ := fs.Root()
+	bad, err := root.Create("bad", NewInode{Mode: disk.ModeDir | 0o755})
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := int64(bad.raw.Block[0]) << fs.blockBits
+	bad.Put(1)
+	root.Put(1)
+	if err := fs.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	image := fs.dev.(*blockiotest.Mem).Clone()
+	if err := fs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := image.WritevAt([][]byte{{2, 0, 0, 0, 3, 0}}, block); err != nil { // rec_len 3
+		t.Fatal(err)
+	}
+	return image
+}
+
+// TestErrorPolicies finds damage under each form of errors=, given as an option or by
+// the superblock.
+func TestErrorPolicies(t *testing.T) {
+	image := damagedDir(t, ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 128})
+	for _, c := range []struct {
+		name   string
+		option ErrorPolicy
+		super  uint16 // s_errors
+		ro     bool
+		stops  bool
+	}{
+		{"continue", ErrorsContinue, disk.ErrorsPanic, false, false},
+		{"remount-ro", ErrorsRemountRO, disk.ErrorsContinue, true, false},
+		{"panic", ErrorsPanic, disk.ErrorsContinue, true, true},
+		{"super-continue", ErrorsDefault, disk.ErrorsContinue, false, false},
+		{"super-remount-ro", ErrorsDefault, disk.ErrorsRemountRO, true, false},
+		{"super-panic", ErrorsDefault, disk.ErrorsPanic, true, true},
+		{"super-nonsense", ErrorsDefault, 77, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := image.Clone()
+			setSuper(t, m, func(sb *disk.Superblock) { sb.Errors = c.super; sb.State = disk.StateValid })
+			rec := blockiotest.NewRecorder(m)
+			fs, err := New(rec, Options{Errors: c.option, Logger: quiet})
+			if err != nil {
+				t.Fatal(err)
+			}
+			root, _ := fs.Root()
+			defer root.Put(1)
+			before := time.Now().Unix()
+			for range 2 { // damage is noted once
+				if _, err := findIn(root, "bad", "x"); Errno(err) != 5 {
+					t.Fatalf("a lookup in the damaged directory gives %v", err)
+				}
+			}
+			if c.stops {
+				<-fs.Failed()
+				if fs.Failure() == nil {
+					t.Error("it stopped without a reason")
+				}
+			}
+			_, err = root.Create("new", NewInode{Mode: disk.ModeReg | 0o644})
+			if c.ro != errors.Is(err, ErrReadOnly) || !c.ro && err != nil {
+				t.Errorf("a change afterwards: %v", err)
+			}
+			if _, err := root.LookupIno("lost+found"); err != nil {
+				t.Errorf("reading afterwards: %v", err)
+			}
+			if !c.stops && fs.Failure() != nil {
+				t.Error("it stopped")
+			}
+			if err := fs.Close(); err != nil {
+				t.Error(err)
+			}
+			checkNoted(t, m, before, c.ro)
+		})
+	}
+}
+
+func findIn(root *Inode, dir, name string) (uint32, error) {
+	d, err := root.Lookup(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer d.Put(1)
+	return d.LookupIno(name)
+}
+
+// setSuper changes the superblock of an image.
+func setSuper(t *testing.T, m *blockiotest.Mem, f func(*disk.Superblock)) {
+	t.Helper()
+	b := m.Bytes(disk.SuperblockOffset, disk.SuperblockSize)
+	sb, err := disk.DecodeSuperblock(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f(sb)
+	sb.Encode(b)
+	if _, err := m.WritevAt([][]byte{b}, disk.SuperblockOffset); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func superOf(t *testing.T, m *blockiotest.Mem) *disk.Superblock {
+	t.Helper()
+	sb, err := disk.DecodeSuperblock(m.Bytes(disk.SuperblockOffset, disk.SuperblockSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sb
+}
+
+// checkNoted checks what one piece of damage left in the superblock, and that dumpe2fs
+// understands it.
+func checkNoted(t *testing.T, m *blockiotest.Mem, before int64, ro bool) {
+	t.Helper()
+	sb := superOf(t, m)
+	want := disk.StateErrors | disk.StateValid
+	if ro {
+		want = disk.StateErrors
+	}
+	if int(sb.State) != want {
+		t.Errorf("s_state is %#x, want %#x", sb.State, want)
+	}
+	now := time.Now().Unix()
+	if sb.ErrorCount != 1 || int64(sb.FirstErrorTime) < before || int64(sb.FirstErrorTime) > now || sb.LastErrorTime != sb.FirstErrorTime {
+		t.Errorf("count %d, first %d, last %d, want 1 at %d to %d", sb.ErrorCount, sb.FirstErrorTime, sb.LastErrorTime, before, now)
+	}
+	if sb.FirstErrorIno == 0 || sb.FirstErrorBlock == 0 || sb.FirstErrorLine == 0 || sb.FirstErrorFunc[0] == 0 ||
+		sb.LastErrorIno != sb.FirstErrorIno || sb.LastErrorFunc != sb.FirstErrorFunc {
+		t.Errorf("inode %d, block %d, line %d, function %q", sb.FirstErrorIno, sb.FirstErrorBlock, sb.FirstErrorLine, sb.FirstErrorFunc)
+	}
+	img := filepath.Join(t.TempDir(), "img")
+	if err := os.WriteFile(img, m.Bytes(0, m.Size()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := run(t, "dumpe2fs", "-h", img)
+	for _, line := range []string{"FS Error count:           1", "First error err:          EFSCORRUPTED"} {
+		if !strings.Contains(out, line) {
+			t.Errorf("dumpe2fs does not say %q:\n%s", line, out)
+		}
+	}
+}
+
+// TestDamageOnReadOnlyMount: nothing is noted where nothing may be written.
+func TestDamageOnReadOnlyMount(t *testing.T) {
+	m := damagedDir(t, ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 128})
+	rec := blockiotest.NewRecorder(m)
+	fs, err := New(rec, Options{ReadOnly: true, Errors: ErrorsPanic, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, _ := fs.Root()
+	if _, err := findIn(root, "bad", "x"); Errno(err) != 5 {
+		t.Fatalf("a lookup in the damaged directory gives %v", err)
+	}
+	root.Put(1)
+	if err := fs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(rec.Log()); n != 0 {
+		t.Errorf("%d writes", n)
+	}
+}
