@@ -293,7 +293,7 @@ func TestSettle(t *testing.T) {
 				do   func() error
 			}{
 				{"create", c.names, func() error { in, err := dir.Create("a", NewInode{Mode: disk.ModeFIFO | 0o644}); in.Put(1); return err }},
-				{"link", c.names, func() error { return dir.Link("b", f) }},
+				{"link", c.names, func() error { return dir.Link("b", f, Root) }},
 				{"rename in", c.names, func() error { return root.Rename("f", dir, "c", 0, Root) }},
 				{"unlink", c.names, func() error { return dir.Unlink("a") }},
 				{"write", c.content, func() error { _, err := f.Write([]byte("x"), 100, WriteOptions{}); return err }},
