@@ -132,6 +132,14 @@ func (w *atomicWriter) image(log []blockiotest.Event, s state) *blockiotest.Mem 
 var cleanupOnly = regexp.MustCompile(`(?m)^(e2fsck .*|.*was not cleanly unmounted.*|.*: Clearing orphaned inode .*|Clearing orphaned inode .*` +
 	`|Truncating orphaned inode .*|Pass \d.*|.*FILE SYSTEM WAS MODIFIED.*|.*: \d+/\d+ files .*|)$`)
 
+// e2fsck forgets the attribute block of an orphan that has no other blocks (a device, a
+// FIFO, a socket, a short symbolic link) and finds it later as a difference in the bitmap,
+// which it repairs by itself, too.
+var (
+	blocklessOrphan = regexp.MustCompile(`Clearing orphaned inode .*mode=0(1|2|6|12|14)[0-7]{4},`)
+	leakedBlock     = regexp.MustCompile(`^(Block bitmap differences: +( *-\d+)+|Fix\? yes|Free blocks count wrong.*)$`)
+)
+
 // judge lets e2fsck repair an image and tells what it found besides orphans, and
 // whether any file shows bytes that were never written to it.
 func judge(t testing.TB, dir string, m *blockiotest.Mem) (complaints string) {
@@ -142,8 +150,9 @@ func judge(t testing.TB, dir string, m *blockiotest.Mem) (complaints string) {
 	}
 	out, err := exec.Command("e2fsck", "-fy", img).CombinedOutput()
 	var more []string
+	leaks := blocklessOrphan.Match(out)
 	for _, line := range strings.Split(string(out), "\n") {
-		if !cleanupOnly.MatchString(line) {
+		if !cleanupOnly.MatchString(line) && !(leaks && leakedBlock.MatchString(line)) {
 			more = append(more, line)
 		}
 	}
