@@ -79,11 +79,7 @@ func (x *nameIndex) added(d *dirData, n uint64, off int, name, block []byte) {
 	x.add(names.hash(name), int64(n)<<d.fs.blockBits+int64(off))
 	x.room.set(n, dirGap(block))
 	if more := x.bytes() - before; more != 0 {
-		names.mu.Lock()
-		if names.indexes[d] == x {
-			names.bytes += more
-		}
-		names.mu.Unlock()
+		names.grown(d, x, more)
 	}
 }
 

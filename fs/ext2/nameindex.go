@@ -162,6 +162,28 @@ func (n *nameState) keep(d *dirData, x *nameIndex) {
 	n.indexes[d] = x
 	n.bytes += x.bytes()
 	d.index.Store(x)
+	n.evictLocked(d)
+}
+
+// grown notes that the index of a directory has become longer. One that has outgrown
+// twice the bound goes: the directory is too large for it.
+func (n *nameState) grown(d *dirData, x *nameIndex, more int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.indexes[d] != x {
+		return
+	}
+	n.bytes += more
+	if x.bytes() > 2*n.maxBytes {
+		n.dropLocked(d)
+		d.hopeless.Store(true)
+		return
+	}
+	n.evictLocked(d)
+}
+
+// evictLocked drops the indexes unused for the longest until the bound is kept, but not d's.
+func (n *nameState) evictLocked(d *dirData) {
 	for n.bytes > n.maxBytes {
 		var oldest *dirData
 		for o, y := range n.indexes {
