@@ -69,7 +69,9 @@ func TestWordsMean(t *testing.T) {
 		{"nouid32", func(c *config) { c.fs.NoUID32 = true }},
 		{"nouser_xattr,noacl", func(c *config) { c.fs.NoUserXattr, c.fs.NoACL = true, true }},
 		{"nouser_xattr,noacl,user_xattr,acl", func(*config) {}},
-		{"oldalloc,noreservation,discard,barrier=0,norecovery", func(c *config) {
+		{"noload", func(c *config) { c.fs.NoLoad = true }},
+		{"norecovery", func(c *config) { c.fs.NoLoad = true }},
+		{"oldalloc,noreservation,discard,barrier=0,nojournal", func(c *config) {
 			c.mount.writePolicy = writeWords{resUID: -1, resGID: -1, oldAlloc: true, noReservation: true,
 				discard: true, noBarrier: true, noJournal: true}
 		}},

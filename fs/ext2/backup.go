@@ -22,6 +22,9 @@ func (fs *FS) withBackupHint(err error) error {
 	if fs.opts.Superblock != 0 || !errors.As(err, &corrupt) && !errors.As(err, &foreign) {
 		return err
 	}
+	if corrupt != nil && (corrupt.Inode != 0 || strings.HasPrefix(corrupt.What, "journal")) {
+		return err // the superblock is fine, and a backup does not know of the journal
+	}
 	var found []string
 	for _, kib := range fs.likelyBackups() {
 		if fs.goodBackup(kib) {

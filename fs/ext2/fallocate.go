@@ -194,6 +194,9 @@ func (fs *FS) Trim(start, n, minLen uint64) (uint64, error) {
 		return 0, err
 	}
 	fs.ckpt.End(0)
+	if err := fs.settle(); err != nil { // what was just deleted counts
+		return 0, err
+	}
 	total := uint64(fs.sb.BlocksCount) << fs.blockBits
 	if start >= total {
 		return 0, ErrInvalid

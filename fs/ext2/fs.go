@@ -55,14 +55,19 @@ type FS struct {
 // leaves it open when it fails. Its cost does not depend on the size of the device
 // beyond reading the group descriptors.
 func New(dev blockio.Device, o Options) (*FS, error) {
-	fs := &FS{dev: dev, opts: o, log: o.Logger}
-	if fs.log == nil {
-		fs.log = slog.Default()
-	}
+	fs := newFS(dev, o)
 	if err := fs.mount(); err != nil {
 		return nil, err
 	}
 	return fs, nil
+}
+
+func newFS(dev blockio.Device, o Options) *FS {
+	fs := &FS{dev: dev, opts: o, log: o.Logger}
+	if fs.log == nil {
+		fs.log = slog.Default()
+	}
+	return fs
 }
 
 // Super is a copy of the superblock as it was found at mount.

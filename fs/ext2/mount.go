@@ -11,20 +11,11 @@ import (
 )
 
 // mount does what ext2_fill_super does, in its order: superblock, its checks, the
-// group descriptors, the root directory.
+// group descriptors, the root directory. A journal that needs it is replayed first.
 func (fs *FS) mount() error {
-	if err := fs.readSuperblock(); err != nil {
-		return fs.withBackupHint(err)
-	}
-	fs.blockSize = fs.sb.BlockSize()
-	fs.blockBits = uint(bits.TrailingZeros(uint(fs.blockSize)))
-	if err := fs.locateSuper(); err != nil {
+	if err := fs.attach(); err != nil {
 		return err
 	}
-	if err := fs.readGroups(); err != nil {
-		return fs.withBackupHint(err)
-	}
-	fs.startCaches()
 	if err := fs.checkRoot(); err != nil {
 		return err
 	}
@@ -37,6 +28,23 @@ func (fs *FS) mount() error {
 	}
 	fs.readOnly.Store(false)
 	return fs.startWriting()
+}
+
+// attach reads what everything else needs: the superblock and the group descriptors.
+func (fs *FS) attach() error {
+	if err := fs.readSuperblock(); err != nil {
+		return fs.withBackupHint(err)
+	}
+	fs.blockSize = fs.sb.BlockSize()
+	fs.blockBits = uint(bits.TrailingZeros(uint(fs.blockSize)))
+	if err := fs.locateSuper(); err != nil {
+		return err
+	}
+	if err := fs.readGroups(); err != nil {
+		return fs.withBackupHint(err)
+	}
+	fs.startCaches()
+	return nil
 }
 
 // superOffset is where the superblock is read, in bytes.
@@ -57,7 +65,8 @@ func readSuper(dev blockio.Device, off int64) (*disk.Superblock, error) {
 	return disk.DecodeSuperblock(b)
 }
 
-// readSuperblock reads the superblock and makes the checks that need nothing else.
+// readSuperblock reads the superblock, has the journal replayed if it says so, and makes
+// the checks that need nothing else.
 func (fs *FS) readSuperblock() error {
 	if at := fs.opts.Superblock; at < 0 || at > fs.dev.Size()>>10 {
 		return fmt.Errorf("sb=%d: a position in KiB before the end of the device, %d, was expected", at, fs.dev.Size()>>10)
@@ -67,11 +76,23 @@ func (fs *FS) readSuperblock() error {
 			"the device ends at byte %d, before the end of the superblock at byte %d", fs.dev.Size(), end)}
 	}
 	sb, err := readSuper(fs.dev, fs.superOffset())
+	if err == nil && fs.needsReplay(sb) {
+		if err = fs.recoverJournal(sb); err == nil {
+			sb, err = readSuper(fs.dev, fs.superOffset())
+		}
+	}
 	if err != nil {
 		return err
 	}
 	fs.sb = sb
-	fs.warnings, err = sb.Check(fs.dev.Size(), !fs.opts.ReadOnly)
+	check := *sb
+	if fs.opts.NoLoad && fs.opts.ReadOnly && sb.HasIncompat(disk.IncompatRecover) {
+		check.FeatureIncompat &^= disk.IncompatRecover
+		check.FeatureCompat &^= disk.CompatHasJournal
+		fs.warnings = append(fs.warnings, "the journal is not replayed: what is to be seen is older than it could be, and may be damaged")
+	}
+	warnings, err := check.Check(fs.dev.Size(), !fs.opts.ReadOnly)
+	fs.warnings = append(fs.warnings, warnings...)
 	return err
 }
 

@@ -20,14 +20,16 @@ func (fs *FS) update(credits int, f func() error) error {
 		}
 		err := f()
 		fs.ckpt.End(credits)
-		if !errors.Is(err, errRetry) {
+		switch {
+		case errors.Is(err, errRetry):
+		case errors.Is(err, ErrNoSpace) && try == 0 && fs.orphans.any():
+		default:
 			return err
 		}
 		if try == 2 {
 			return ErrNoSpace
 		}
-		fs.reaper.wait()
-		if err := fs.Sync(); err != nil {
+		if err := fs.settle(); err != nil {
 			return err
 		}
 	}
@@ -87,4 +89,13 @@ func (fs *FS) waiting() {
 	if tell := fs.tellWait.Load(); tell != nil {
 		(*tell)()
 	}
+}
+
+// TimeUnit is the unit of the times in inodes, in nanoseconds: a second where an inode has
+// no room for more.
+func (fs *FS) TimeUnit() time.Duration {
+	if fs.sb.InodeSize() == disk.GoodOldInodeSize {
+		return time.Second
+	}
+	return time.Nanosecond
 }

@@ -10,8 +10,11 @@ import (
 // Options steer Open and New. The zero value asks for a read-write mount of the whole
 // device with the defaults of a kernel mount.
 type Options struct {
-	// ReadOnly: nothing is ever written to the device.
+	// ReadOnly: nothing is ever written to the device, but by the replay of a journal.
 	ReadOnly bool
+	// NoLoad: a journal that would have to be replayed is left alone (noload,
+	// norecovery). Such a file system can only be opened ReadOnly then.
+	NoLoad bool
 	// Superblock is where the superblock is looked for, in KiB from the start of the
 	// device (the sb= option); 0 is the usual place.
 	Superblock int64

@@ -25,6 +25,13 @@ type orphanLinks struct{ prev, next uint32 }
 
 func (l *orphanList) init() { l.at = map[uint32]orphanLinks{} }
 
+// any tells whether there is something to delete or to truncate.
+func (l *orphanList) any() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head != 0
+}
+
 // addOrphanLocked puts the inode at the head of the list; the caller flushes it
 // afterwards. The inode's lock is held, exclusively, and an operation runs.
 func (in *Inode) addOrphanLocked() error {

@@ -3,6 +3,7 @@ package ext2
 import (
 	"fmt"
 	"sync"
+	"time"
 )
 
 // reaper deletes inodes without names when their last user lets go of them.
@@ -10,13 +11,51 @@ type reaper struct {
 	mu   sync.Mutex
 	idle sync.Cond
 	busy int
+	done chan struct{} // closed when a deletion ends; there is one where somebody waits
 }
 
 func (r *reaper) init() { r.idle.L = &r.mu }
 
+// lateForget is how long somebody who needs room waits for the next deletion of a file
+// that has no name. The last user lets go of most such files at once, but a FUSE kernel
+// tells of that later, and behind other requests.
+const lateForget = 20 * time.Millisecond
+
+// settle returns when what was deleted before the call is free, as far as its last users
+// said in time that they are, and the release durable. Not to be called in an operation.
+func (fs *FS) settle() error {
+	fs.waiting()
+	for end := time.Now().Add(4 * lateForget); fs.orphans.any() && fs.reaper.next(lateForget) && time.Now().Before(end); {
+	}
+	fs.reaper.wait()
+	return fs.Sync()
+}
+
+// next waits for the end of a deletion; false if there was none in time.
+func (r *reaper) next(limit time.Duration) bool {
+	r.mu.Lock()
+	if r.done == nil {
+		r.done = make(chan struct{})
+	}
+	done := r.done
+	r.mu.Unlock()
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
 func (r *reaper) add(n int) {
 	r.mu.Lock()
 	r.busy += n
+	if n < 0 && r.done != nil {
+		close(r.done)
+		r.done = nil
+	}
 	if r.busy == 0 {
 		r.idle.Broadcast()
 	}

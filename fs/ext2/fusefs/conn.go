@@ -35,7 +35,8 @@ type conn struct {
 	blind bool // the device does not tell when it waits
 	busy  int  // crew up to which waiting requests are reason to relieve
 
-	writable bool // set before start
+	writable bool   // set before start
+	timeUnit uint32 // of inodes, nanoseconds; likewise
 
 	mu      sync.Mutex
 	reading bool // somebody waits for the next request
@@ -70,6 +71,7 @@ func (c *conn) init(a *Adapter) error {
 		return errors.New("its first message is not INIT")
 	}
 	a.init(r.kernelFlags())
+	c.timeUnit = uint32(a.fs.TimeUnit())
 	c.handle(b, r)
 	return nil
 }
@@ -203,8 +205,11 @@ func (c *conn) handle(b *buffers, r request) {
 	if n == 0 {
 		return // FORGET and the like want no answer
 	}
-	if r.opcode() == opIoctl {
+	switch r.opcode() {
+	case opIoctl:
 		n = trimIoctl(out, n, r.ioctl())
+	case opInit:
+		setTimeUnit(out[:n], c.timeUnit)
 	}
 	for {
 		_, err := unix.Write(c.fd, out[:n])

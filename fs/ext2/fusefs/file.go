@@ -55,6 +55,11 @@ func (a *Adapter) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 
 // Lseek answers SEEK_DATA and SEEK_HOLE; the kernel does the other kinds by itself.
 func (a *Adapter) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	if a.writeback {
+		// What the kernel has not written back yet is a hole to us. It then takes all of
+		// a file for data, which is never wrong.
+		return fuse.ENOSYS
+	}
 	inode, st := a.inode(in.NodeId)
 	if st != fuse.OK {
 		return st

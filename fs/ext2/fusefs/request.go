@@ -75,6 +75,16 @@ func (r request) data() int {
 // replySize is how much room the reply needs.
 func (r request) replySize() int { return structSpace + r.data() }
 
+// setTimeUnit puts the unit of inode times into the reply to INIT (fuse_init_out.time_gran),
+// for which go-fuse has no setting. Where the kernel keeps the times of files it rounds
+// them as the image will.
+func setTimeUnit(out []byte, unit uint32) {
+	const off = outHeaderSize + 24
+	if len(out) >= off+4 && binary.NativeEndian.Uint32(out[4:]) == 0 {
+		binary.NativeEndian.PutUint32(out[off:], unit)
+	}
+}
+
 // quick tells requests that are answered from memory: inodes that the kernel knows
 // are there, and the rest does not even need one. On a read-write mount an inode may be
 // locked by somebody who writes, and forgetting one may delete it.

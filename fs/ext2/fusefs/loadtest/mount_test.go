@@ -25,6 +25,13 @@ var (
 var bin, compareBin string // ext2fuse, mountcompare
 
 func TestMain(m *testing.M) {
+	if what, path, ok := strings.Cut(os.Getenv(helperEnv), " "); ok {
+		if err := helper(what, path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "loadtest")
 	if err != nil {

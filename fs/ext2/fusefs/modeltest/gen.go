@@ -14,6 +14,7 @@ type Profile struct {
 	MaxOff    int64 // largest file offset, bytes
 	Slots     int   // open files
 	Root      string
+	Times32   bool // no times that 32 bits do not hold
 	Small     bool // the image is to fill up: larger writes, fewer other things
 }
 

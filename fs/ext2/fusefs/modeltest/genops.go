@@ -96,7 +96,11 @@ func (g *Generator) chown() Op {
 }
 
 func (g *Generator) utimens() Op {
-	t := func() int64 { return []int64{-1_000_000, 0, 1_000_000_000, 1 << 31, 5_000_000_000}[g.r.IntN(5)] }
+	times := []int64{-1_000_000, 0, 1_000_000_000, 1 << 31, 5_000_000_000}
+	if g.p.Times32 {
+		times = times[:3]
+	}
+	t := func() int64 { return times[g.r.IntN(len(times))] }
 	return Op{Kind: Utimens, Path: g.path(), Off: t(), Off2: t(), Len: int64(g.r.IntN(1_000_000_000))}
 }
 func (g *Generator) stat() Op { return Op{Kind: Stat, Path: g.path()} }

@@ -108,8 +108,8 @@ func (o Op) usesSlot() bool {
 }
 
 func short(s string) string {
-	if len(s) > 40 {
-		return fmt.Sprintf("%s…(%d)", s[:40], len(s))
+	if len(s) > 120 {
+		return fmt.Sprintf("%s…(%d)", s[:120], len(s))
 	}
 	return s
 }

@@ -12,6 +12,7 @@ import (
 // Pair is two equal, freshly mounted file systems: ours and the oracle.
 type Pair struct {
 	Ours, Theirs string // mount points
+	NoHoles      bool   // see Side
 	// Remount unmounts both, checks both images and mounts them again.
 	Remount func() error
 	// Done unmounts both and checks both images.
@@ -83,6 +84,7 @@ func Run(p *Pair, seqs [][]Op, full bool) *Divergence {
 func runWorker(p *Pair, w int, ops []Op, full bool) *Divergence {
 	ours, theirs := NewSide(p.Ours), NewSide(p.Theirs)
 	theirs.FillHoles = true
+	ours.NoHoles, theirs.NoHoles = p.NoHoles, p.NoHoles
 	defer ours.Close()
 	defer theirs.Close()
 	for i, o := range ops {
