@@ -67,7 +67,6 @@ func parseCommandLine(args []string) (*config, error) {
 	c := &config{mount: mountWords{
 		subtype:     "ext2fuse",
 		readAhead:   -1,
-		writeBack:   true, // docs/ARCHITECTURE.md has the figures
 		writePolicy: writeWords{resUID: -1, resGID: -1},
 	}}
 	flags, words := newFlagSet(c)
