@@ -102,7 +102,7 @@ func TestSizeLimits(t *testing.T) {
 				t.Error("large_file is off with a file of 2 GiB")
 			}
 			limit := w.fs.sb.MaxFileSize()
-			if n, err := f.Write([]byte("end!"), limit-2, WriteOptions{}); n != 2 || err != nil && err != ErrTooBig {
+			if n, err := f.Write([]byte("end!"), limit-2, WriteOptions{}); n != 2 || err != nil && !errors.Is(err, ErrTooBig) {
 				t.Errorf("write across the largest size: %d, %v", n, err)
 			}
 			if size := f.Attr().Size; size != limit {
