@@ -41,6 +41,8 @@ Speed:
   cache_size=N[kmg]        memory for metadata (default 64m)
   readahead=N[kmg]         what the kernel reads ahead (set as root; default 1m)
   max_read=N               largest read request
+  writeback_cache          the kernel collects small writes; a full disk is then told
+                           at fsync or close, not at write (default: nowriteback_cache)
   direct                   bypass the host's page cache
   trace=FILE               write one line per I/O of IMAGE (fio iolog format)
 

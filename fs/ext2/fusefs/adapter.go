@@ -19,6 +19,9 @@ type Adapter struct {
 	writable  bool // mounted read-write, whatever became of it since
 	writeback bool // the kernel collects writes and keeps the times of what it writes back
 
+	// flush, if set, makes the kernel hand over what it collected of a node's content.
+	flush func(node uint64)
+
 	batches sync.Pool // of *batch, for READDIRPLUS
 }
 

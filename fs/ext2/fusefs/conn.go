@@ -23,6 +23,9 @@ import (
 //
 //   - it is an fsync, or a WRITE so large that its copying keeps a processor busy,
 //   - somebody else is at work, who may hold what this request wants,
+//     (but of large WRITEs, which the kernel sends by the dozen when it writes its cache
+//     back, no more than a few are taken: each holds 1 MiB, and a file takes them one
+//     after the other anyway),
 //   - more requests wait already, and there are processors to spare,
 //   - nobody would tell that the image makes it wait,
 //
@@ -147,6 +150,19 @@ func (c *conn) more() bool {
 	return err == nil && n == 1
 }
 
+// writers is how many large WRITEs, and what else is at work, are enough.
+const writers = 4
+
+// relief tells whether somebody must take the next request before this one is handled,
+// with that many at work. Nobody waits for a WRITE but by way of a checkpoint, of which
+// ext2 tells; so there need not always be a reader while WRITEs are handled.
+func (c *conn) relief(r request, working int) bool {
+	if r.bulky() {
+		return working < writers
+	}
+	return working > 1 || c.blind || r.sync()
+}
+
 // work reads requests and handles them.
 func (c *conn) work() {
 	b := c.buffers.Get().(*buffers)
@@ -167,7 +183,7 @@ func (c *conn) work() {
 			continue
 		}
 		working := c.take()
-		if working > 1 || c.blind || r.lasting() || working < c.busy && time.Since(before) < atOnce && c.more() {
+		if c.relief(r, working) || working < c.busy && time.Since(before) < atOnce && c.more() {
 			c.relieve()
 		}
 		c.handle(b, r)

@@ -53,7 +53,9 @@ func (a *Adapter) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 	return fuse.ReadResultData(buf[:n]), fuse.OK
 }
 
-// Lseek answers SEEK_DATA and SEEK_HOLE; the kernel does the other kinds by itself.
+// Lseek answers SEEK_DATA and SEEK_HOLE; the kernel does the other kinds by itself. It
+// asks without writing back what it collected, which may fill holes and lie past the end
+// of the file that we know: whoever copies a file by its data would lose some.
 func (a *Adapter) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
 	if a.writeback {
 		// What the kernel has not written back yet is a hole to us. It then takes all of
@@ -65,6 +67,9 @@ func (a *Adapter) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut)
 		return st
 	}
 	defer inode.Put(1)
+	if a.flush != nil && inode.IsReg() {
+		a.flush(in.NodeId)
+	}
 	var at int64
 	var err error
 	switch in.Whence {

@@ -101,16 +101,11 @@ func (r request) quick(writable bool) bool {
 // bulk is from how many bytes on a WRITE is left to itself.
 const bulk = 128 << 10
 
-// lasting tells requests that take their time whatever happens.
-func (r request) lasting() bool {
-	switch r.opcode() {
-	case opWrite:
-		return len(r) >= bulk
-	case opFsync, opFsyncDir:
-		return true
-	}
-	return false
-}
+// bulky tells WRITEs that keep a processor busy for a while.
+func (r request) bulky() bool { return len(r) >= bulk }
+
+// sync tells requests that wait for the disk.
+func (r request) sync() bool { return r.opcode() == opFsync || r.opcode() == opFsyncDir }
 
 // buffers are what one of the crew works with: room for the largest request, and for
 // a reply.

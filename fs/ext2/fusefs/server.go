@@ -83,6 +83,9 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	s.conn.blind = !blockio.OnWait(fs.Device(), s.conn.relieve)
 	fs.OnWait(s.conn.relieve)
 	s.conn.writable = a.writable
+	if a.writeback {
+		a.flush = s.conn.flush
+	}
 	s.conn.start()
 	go func() {
 		<-s.conn.done
