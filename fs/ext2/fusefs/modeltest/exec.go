@@ -211,6 +211,15 @@ func fillHoles(fd int, off, n int64) error {
 			return err
 		}
 	}
+	// A pwrite(2) to a file opened O_APPEND goes to its end.
+	fl, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, fl&^unix.O_APPEND)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, fl) }()
 	bs := int64(st.Blksize)
 	for b := off / bs * bs; b < off+n; b += bs {
 		hole, err := unix.Seek(fd, b, unix.SEEK_HOLE)
