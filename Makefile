@@ -32,7 +32,7 @@ demo: setup build ## make an image, mount it, show it, unmount it, check it
 
 .PHONY: test
 test: setup lint build ## lint, short fuzzing, one processor, the matrix, all tests under -race
-	scripts/fuzz.sh 3s
+	scripts/fuzz.sh 500x
 	GOMAXPROCS=1 go test -count=1 $(CONCURRENT)
 	go test -count=1 -run Matrix ./scripts/mountcompare
 	go test -race -timeout 15m ./...

@@ -91,15 +91,37 @@ func Unmount(t testing.TB, dir string) {
 // unmount unmounts dir. While it is busy it tries again for a while: a process that
 // another test starts at this moment holds our descriptors between fork and exec.
 func unmount(dir string) error {
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	deadline := time.Now().Add(5 * time.Second)
+	backing := backingFile(dir)
+	for ; ; time.Sleep(10 * time.Millisecond) {
 		out, err := exec.Command(tool("umount"), dir).CombinedOutput()
 		if err == nil {
-			return nil
+			break
 		}
 		if !strings.Contains(string(out), "busy") || time.Now().After(deadline) {
 			return fmt.Errorf("umount %s: %w: %s", dir, err, out)
 		}
 	}
+	// The loop device lets go of the image a moment later, when whoever else looks at it
+	// just then (udev does) has closed it.
+	for backing != "" && time.Now().Before(deadline) {
+		if _, err := os.Stat(backing); err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
+// backingFile is the file in sysfs that exists as long as the loop device mounted at dir
+// has an image; empty when no loop device is mounted there.
+func backingFile(dir string) string {
+	const loopMajor = 7
+	var st unix.Stat_t
+	if unix.Lstat(dir, &st) != nil || unix.Major(uint64(st.Dev)) != loopMajor {
+		return ""
+	}
+	return fmt.Sprintf("/sys/dev/block/%d:%d/loop/backing_file", loopMajor, unix.Minor(uint64(st.Dev)))
 }
 
 // mounted tells whether something is mounted at dir.
