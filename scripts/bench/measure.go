@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -96,25 +97,31 @@ func (b *runner) coldTrouble(ctx context.Context) string {
 	return ""
 }
 
+// tooLong is the time from which on a run is not repeated.
+const tooLong = 10 * time.Second
+
 // workload times a workload in one pass: all drivers in turns, each round beginning
-// with another one, the first round not counted.
+// with another one. The first round is not counted, but for those that take too long:
+// it is their only one.
 func (b *runner) workload(ctx context.Context, w workload, pass state) error {
 	rows := b.rowsOf(w, pass)
 	if len(rows) == 0 {
 		return nil
 	}
+	slow := map[string]bool{}
 	for round := 0; round <= b.rounds; round++ {
 		for i := range b.drivers {
 			d := b.drivers[(round+i)%len(b.drivers)]
 			// Without an image there is nothing to be cold.
-			if d.name == emptyName && (!w.data || pass == cold) {
+			if slow[d.name] || d.name == emptyName && (!w.data || pass == cold) {
 				continue
 			}
 			times, err := b.turn(ctx, d, w, pass, len(rows))
 			if err != nil {
 				return fmt.Errorf("%s: %w", d.name, err)
 			}
-			if round == 0 {
+			slow[d.name] = round == 0 && slices.Max(times) > tooLong
+			if round == 0 && !slow[d.name] {
 				continue
 			}
 			for i, row := range rows {

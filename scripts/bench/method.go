@@ -5,7 +5,7 @@ import "fmt"
 // method says how everyone is treated, for the report.
 func (b *runner) method() []string {
 	lines := []string{
-		"Every driver mounts the same image read-only, one at a time, in turns; each round begins with another one. The first round is not counted.",
+		"Every driver mounts the same image read-only, one at a time, in turns; each round begins with another one. The first round is not counted; a driver that takes more than 10 s in it has that one run only, and it is counted.",
 		"A run is one program (dd, find, cat, ls; a small reader for random places), timed from outside from before its start until its end, output to /dev/null. Given are medians with the smallest and the largest of the rounds.",
 		"cached: a fresh mount, so that the kernel holds no name, attribute or data of it; every page of the image is in the host's page cache (looked at with mincore).",
 		"warm: the same program once more on the same mount, nothing dropped in between.",
