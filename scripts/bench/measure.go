@@ -72,6 +72,9 @@ func (b *runner) all(ctx context.Context) (*report, error) {
 			}
 		}
 	}
+	if err := b.writes(ctx); err != nil {
+		return nil, err
+	}
 	if err := b.figures(ctx); err != nil {
 		return nil, err
 	}
@@ -193,8 +196,12 @@ func (b *runner) turn(ctx context.Context, d *driver, w workload, pass state, ru
 
 // timed runs a program with its output thrown away and tells how long it took, from
 // before it is started until it is gone.
-func timed(ctx context.Context, args []string) (time.Duration, error) {
+func timed(ctx context.Context, args []string) (time.Duration, error) { return timedIn(ctx, "", args) }
+
+// timedIn is timed in a directory of its own.
+func timedIn(ctx context.Context, dir string, args []string) (time.Duration, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = dir
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		return 0, err
