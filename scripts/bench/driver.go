@@ -27,6 +27,8 @@ type driver struct {
 	// mount mounts an image read-only and returns when it serves; options are words
 	// for -o.
 	mount func(ctx context.Context, image, dir string, options ...string) (*mounted, error)
+	// mountRW mounts one read-write; nil for the empty server.
+	mountRW func(ctx context.Context, image, dir string) (*mounted, error)
 	// readAhead is what its mounts are set to, in KiB; 0 leaves them alone.
 	readAhead int
 }
@@ -83,7 +85,7 @@ func (b *runner) addKernel(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errors.New("it takes root")
 	}
-	d := &driver{name: kernelName, version: "Linux " + release(), mount: mountKernel}
+	d := &driver{name: kernelName, version: "Linux " + release(), mount: mountKernel, mountRW: mountKernelRW}
 	if b.add(ctx, d) == nil {
 		return errors.New("it mounts no loop device here")
 	}
@@ -104,6 +106,13 @@ func daemonDriver(name, path, version string) *driver {
 		name: name, path: path, version: version,
 		mount: func(ctx context.Context, image, dir string, options ...string) (*mounted, error) {
 			return startDaemon(ctx, image, dir, path, "-o", join("ro", options), image, dir)
+		},
+		mountRW: func(ctx context.Context, image, dir string) (*mounted, error) {
+			options := "rw"
+			if name == fuse2fsName {
+				options = "rw,fakeroot" // it refuses even root much otherwise
+			}
+			return startDaemon(ctx, image, dir, path, "-o", options, image, dir)
 		},
 	}
 }
@@ -149,6 +158,15 @@ func (b *runner) mountImage(ctx context.Context, d *driver, image string, option
 		}
 	}
 	return m, nil
+}
+
+// mountWritable mounts an image read-write with d.
+func (b *runner) mountWritable(ctx context.Context, d *driver, image string) (*mounted, error) {
+	dir := filepath.Join(b.scratch, "mnt-"+d.name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return d.mountRW(ctx, image, dir)
 }
 
 // join makes one -o argument.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -71,6 +72,9 @@ func (b *runner) all(ctx context.Context) (*report, error) {
 			}
 		}
 	}
+	if err := b.writes(ctx); err != nil {
+		return nil, err
+	}
 	if err := b.figures(ctx); err != nil {
 		return nil, err
 	}
@@ -96,25 +100,31 @@ func (b *runner) coldTrouble(ctx context.Context) string {
 	return ""
 }
 
+// tooLong is the time from which on a run is not repeated.
+const tooLong = 10 * time.Second
+
 // workload times a workload in one pass: all drivers in turns, each round beginning
-// with another one, the first round not counted.
+// with another one. The first round is not counted, but for those that take too long:
+// it is their only one.
 func (b *runner) workload(ctx context.Context, w workload, pass state) error {
 	rows := b.rowsOf(w, pass)
 	if len(rows) == 0 {
 		return nil
 	}
+	slow := map[string]bool{}
 	for round := 0; round <= b.rounds; round++ {
 		for i := range b.drivers {
 			d := b.drivers[(round+i)%len(b.drivers)]
 			// Without an image there is nothing to be cold.
-			if d.name == emptyName && (!w.data || pass == cold) {
+			if slow[d.name] || d.name == emptyName && (!w.data || pass == cold) {
 				continue
 			}
 			times, err := b.turn(ctx, d, w, pass, len(rows))
 			if err != nil {
 				return fmt.Errorf("%s: %w", d.name, err)
 			}
-			if round == 0 {
+			slow[d.name] = round == 0 && slices.Max(times) > tooLong
+			if round == 0 && !slow[d.name] {
 				continue
 			}
 			for i, row := range rows {
@@ -186,8 +196,12 @@ func (b *runner) turn(ctx context.Context, d *driver, w workload, pass state, ru
 
 // timed runs a program with its output thrown away and tells how long it took, from
 // before it is started until it is gone.
-func timed(ctx context.Context, args []string) (time.Duration, error) {
+func timed(ctx context.Context, args []string) (time.Duration, error) { return timedIn(ctx, "", args) }
+
+// timedIn is timed in a directory of its own.
+func timedIn(ctx context.Context, dir string, args []string) (time.Duration, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = dir
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		return 0, err

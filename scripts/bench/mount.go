@@ -146,7 +146,16 @@ func startServer(ctx context.Context, dir string, args ...string) (*mounted, err
 // mountKernel has the kernel mount the image through a read-only loop device, which
 // goes away with the mount.
 func mountKernel(ctx context.Context, image, dir string, options ...string) (*mounted, error) {
-	took, err := timedMount(ctx, []string{"mount", "-t", "ext2", "-o", join("loop,ro", options), image, dir})
+	return mountLoop(ctx, image, dir, join("loop,ro", options))
+}
+
+// mountKernelRW is mountKernel for writing.
+func mountKernelRW(ctx context.Context, image, dir string) (*mounted, error) {
+	return mountLoop(ctx, image, dir, "loop,rw")
+}
+
+func mountLoop(ctx context.Context, image, dir, options string) (*mounted, error) {
+	took, err := timedMount(ctx, []string{"mount", "-t", "ext2", "-o", options, image, dir})
 	if err != nil {
 		return nil, errors.Join(err, unmount(dir))
 	}

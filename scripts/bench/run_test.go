@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,7 +78,7 @@ func TestRun(t *testing.T) {
 	}
 
 	// The image is kept, and the next run takes it as it is.
-	image := filepath.Join(c.dir, "seed-1-48m.img")
+	image := filepath.Join(c.dir, fmt.Sprintf("seed-%d-48m.img", recipe))
 	before, err := os.Stat(image)
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 )
 
 // recipe is part of the seed image's name: count it up when the image changes.
-const recipe = 1
+const recipe = 2
 
 // blockSize is the seed image's, in bytes.
 const blockSize = 4096
@@ -167,8 +167,12 @@ func smallSource(i int) string { return fmt.Sprintf("small%02d", i%smallSources)
 
 // files is the debugfs script that writes everything but the fragmented file.
 func (m *seedMaker) files() []string {
-	script := []string{"write " + contiguousFile + " " + contiguousFile, "write " + sequentialFile + " " + sequentialFile}
-	script = append(script, "mkdir "+treeDir)
+	script := []string{
+		"sif lost+found mode 040755", // so that a plain user can walk everything
+		"write " + contiguousFile + " " + contiguousFile,
+		"write " + sequentialFile + " " + sequentialFile,
+		"mkdir " + treeDir,
+	}
 	for i := range m.sizes.small {
 		if i%treeFanout == 0 {
 			dir := fmt.Sprintf("/%s/dir%03d", treeDir, i/treeFanout)

@@ -38,12 +38,33 @@ func (r *report) judge() []target {
 				r.timesFaster(fmt.Sprintf("%s, %s: 3 times as fast as fuse2fs", w.title, s), w.name, s, 3))
 		}
 	}
+	list = append(list, r.writeTargets()...)
 	return append(list,
 		r.nothingSlower(),
 		r.below("mounting a sparse image of 1 TiB: below 50 ms", figureMountHuge, 0.050),
 		r.below("its memory: below 64 MiB", figureMemoryHuge, 64<<20),
 		r.below("idle memory: below 32 MiB", figureIdle, 32<<20),
 		r.requests())
+}
+
+// writeTargets are the promises about writing.
+func (r *report) writeTargets() []target {
+	var list []target
+	for _, w := range []struct {
+		name, title string
+		limit       float64
+		faster      bool // and 3 times as fast as fuse2fs
+	}{
+		{"write", "sequential write", 1.3, false}, {"overwrite", "overwrite", 1.3, false}, {"write4k", "4 KiB writes", 1.3, false},
+		{"untar", "untar", 2, true}, {"rm", "rm -rf", 2, true}, {"create", "creates", 2, true}, {"unlink", "unlinks", 2, true},
+		{"fsync", "small files fsynced", 1.3, false},
+	} {
+		list = append(list, r.atMost(fmt.Sprintf("%s: at most %.1f times the kernel's time", w.title, w.limit), w.name, written, kernelName, w.limit))
+		if w.faster {
+			list = append(list, r.timesFaster(w.title+": 3 times as fast as fuse2fs", w.name, written, 3))
+		}
+	}
+	return append(list, r.below("memory while writing: below 128 MiB", figureMemoryWrite, 128<<20))
 }
 
 // atMost: ext2fuse takes at most limit times the other's time.

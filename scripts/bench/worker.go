@@ -23,8 +23,11 @@ func workerMain(args []string, errs io.Writer) int {
 }
 
 func worker(args []string) error {
+	if known, err := writeWorker(args); known {
+		return err
+	}
 	if len(args) != 2 {
-		return errors.New("want FILE COUNT")
+		return errors.New("want FILE COUNT, or WORD COUNT")
 	}
 	count, err := strconv.Atoi(args[1])
 	if err != nil {
