@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
@@ -73,6 +74,11 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	logger := slog.New(logs)
 	c.fs.Logger = logger
 	c.writeOptions()
+	if os.Getenv("GOGC") == "" {
+		// What the kernel holds of inodes is most of the memory, and lives long: the room
+		// that the collector leaves between two of its rounds need not be as large again.
+		debug.SetGCPercent(50)
+	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 
