@@ -131,7 +131,7 @@ func (in *Inode) fill(mode uint32, off, n int64, o *WriteOptions) error {
 			if err != nil && !errors.Is(err, errPause) {
 				// Blocks behind the end of the file must not stay.
 				if size := (in.raw.Size + uint64(in.fs.blockSize) - 1) >> bits; at > size {
-					(*blockMap)(in).freeRange(size, at)
+					_, _ = (*blockMap)(in).freeRange(size, at)
 				}
 				at = start
 				return errors.Join(err, in.flushLocked())

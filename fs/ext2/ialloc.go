@@ -139,7 +139,7 @@ func (fs *FS) takeInode(g uint32, dir bool) (uint32, error) {
 	size := int(fs.sb.InodesPerGroup)
 	bit := st.inodes.view(buf).NextClear(from, size)
 	if bit == size { // the next group, then
-		fs.corrupt(&disk.CorruptError{What: "group descriptor", Offset: -1,
+		_ = fs.corrupt(&disk.CorruptError{What: "group descriptor", Offset: -1,
 			Detail: fmt.Sprintf("group %d has %d free inodes, its bitmap none", g, st.freeInodes)})
 		return 0, nil
 	}

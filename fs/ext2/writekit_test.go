@@ -105,20 +105,4 @@ func (w *writable) wantErr(what string, err, want error) {
 	}
 }
 
-// extents are the runs of device blocks that a file's content is in.
-func (w *writable) extents(in *Inode) (n int) {
-	w.Helper()
-	in.mu.RLock()
-	defer in.mu.RUnlock()
-	last := uint64(0)
-	for b := uint64(0); b < (in.raw.Size+uint64(w.fs.blockSize)-1)>>w.fs.blockBits; b++ {
-		block := must(in.bmapLocked(b))(w)
-		if block != 0 && block != last+1 {
-			n++
-		}
-		last = block
-	}
-	return n
-}
-
 func name(i int) string { return fmt.Sprintf("name-%07d", i) }
