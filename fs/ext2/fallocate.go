@@ -22,7 +22,8 @@ const (
 // Fallocate allocates blocks of zeros for the holes in [off, off+n) bytes, punches a
 // hole there, or makes the range zeros. ext2 has no blocks that are allocated and not
 // written, so allocating writes zeros. Nor may it have blocks behind the end of a file:
-// e2fsck would make the file longer. So FallocKeepSize is supported inside the file only.
+// e2fsck would make the file longer. So FallocKeepSize is supported as far as the block
+// that the file ends in.
 // Collapsing and inserting are not supported.
 func (in *Inode) Fallocate(mode uint32, off, n int64, o WriteOptions) error {
 	if err := in.readable(); err != nil {
@@ -50,7 +51,8 @@ func (in *Inode) Fallocate(mode uint32, off, n int64, o WriteOptions) error {
 	if n > limit-off {
 		return ErrTooBig
 	}
-	if mode&(FallocPunchHole|FallocKeepSize) == FallocKeepSize && off+n > in.Attr().Size {
+	if bits := in.fs.blockBits; mode&(FallocPunchHole|FallocKeepSize) == FallocKeepSize &&
+		(off+n-1)>>bits > (in.Attr().Size-1)>>bits {
 		return ErrNotSupported
 	}
 	if mode&(FallocPunchHole|FallocZeroRange) != 0 {
