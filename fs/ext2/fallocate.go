@@ -119,13 +119,14 @@ func (in *Inode) fill(mode uint32, off, n int64, o *WriteOptions) error {
 			if err := in.mayWriteLocked(int64(in.raw.Size)); err != nil {
 				return err
 			}
-			if off+n > int64(in.raw.Size) {
-				if mode&FallocKeepSize != 0 {
-					return ErrNotSupported
-				}
+			switch size := int64(in.raw.Size); {
+			case off+n <= size:
+			case mode&FallocKeepSize == 0:
 				if err := in.zeroTailLocked(off + n); err != nil {
 					return err
 				}
+			case (off+n-1)>>bits > (size-1)>>bits:
+				return ErrNotSupported
 			}
 			in.alloc.privileged, in.alloc.pieces, in.alloc.fresh = o.Cred.reserved(in.fs), writePieces, in.alloc.fresh[:0]
 			start := at
