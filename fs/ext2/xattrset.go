@@ -20,36 +20,28 @@ const xattrCredits = 8
 // setxattr(2) takes; an access ACL changes the mode, too. It gives ErrNoSpace when inode
 // and attribute block have no room.
 func (in *Inode) Setxattr(name string, value []byte, flags int, cred Cred) error {
-	index, short, ok := disk.XattrSplitName(name)
-	switch {
-	case !ok || !in.showsXattr(index):
-		return ErrNotSupported
-	case len(short) > maxXattrName:
-		return ErrRange
-	}
-	return in.settleAfter(in.fs.update(xattrCredits, func() error {
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		if in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0 {
-			return ErrPerm
-		}
-		in.alloc.privileged = cred.reserved(in.fs)
-		var err error
+	return in.changeXattr(name, cred, func(index uint8, short string) error {
 		if isACL(index) {
-			err = in.setACLLocked(index, value, cred)
-		} else {
-			err = in.setXattrLocked(index, short, value, flags)
+			return in.setACLLocked(index, value, cred)
 		}
-		if err != nil {
-			return err
-		}
-		in.raw.Ctime = in.fs.now()
-		return in.flushLocked()
-	}))
+		return in.setXattrLocked(index, short, value, flags)
+	})
 }
 
 // Removexattr removes an extended attribute; ErrNoAttr says that there is none.
 func (in *Inode) Removexattr(name string, cred Cred) error {
+	return in.changeXattr(name, cred, func(index uint8, short string) error {
+		err := in.setXattrLocked(index, short, nil, XattrReplace)
+		if err == ErrNoAttr && isACL(index) {
+			return nil // removing an ACL that is not there is no error
+		}
+		return err
+	})
+}
+
+// changeXattr is the operation that changes the attribute of a full name: change does it,
+// with the inode's lock held.
+func (in *Inode) changeXattr(name string, cred Cred, change func(index uint8, short string) error) error {
 	index, short, ok := disk.XattrSplitName(name)
 	switch {
 	case !ok || !in.showsXattr(index):
@@ -64,11 +56,7 @@ func (in *Inode) Removexattr(name string, cred Cred) error {
 			return ErrPerm
 		}
 		in.alloc.privileged = cred.reserved(in.fs)
-		err := in.setXattrLocked(index, short, nil, XattrReplace)
-		if err == ErrNoAttr && isACL(index) {
-			err = nil // removing an ACL that is not there is no error
-		}
-		if err != nil {
+		if err := change(index, short); err != nil {
 			return err
 		}
 		in.raw.Ctime = in.fs.now()
