@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 
@@ -82,7 +83,7 @@ func (fs *FS) readSuperblock() error {
 		}
 	}
 	if err != nil {
-		return err
+		return fs.nameWhatItIs(err)
 	}
 	fs.sb = sb
 	check := *sb
@@ -93,6 +94,19 @@ func (fs *FS) readSuperblock() error {
 	}
 	warnings, err := check.Check(fs.dev.Size(), !fs.opts.ReadOnly)
 	fs.warnings = append(fs.warnings, warnings...)
+	return err
+}
+
+// nameWhatItIs adds to the error of an image that is no ext2 file system what it seems to
+// be instead.
+func (fs *FS) nameWhatItIs(err error) error {
+	var foreign *disk.NotExt2Error
+	if errors.As(err, &foreign) && fs.opts.Superblock == 0 {
+		b := make([]byte, min(disk.SniffBytes, fs.dev.Size()))
+		if n, err := fs.dev.ReadvAt([][]byte{b}, 0); err == nil {
+			foreign.Looks = disk.Sniff(b[:n])
+		}
+	}
 	return err
 }
 
