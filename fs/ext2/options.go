@@ -43,6 +43,8 @@ type Options struct {
 	NoReadAhead bool
 	// Atime says when reading changes a time of last access. Relatime is the default.
 	Atime AtimePolicy
+	// NoDirAtime leaves those of directories alone.
+	NoDirAtime bool
 	// GrpID: new objects get the group of their directory (grpid, bsdgroups).
 	GrpID bool
 	// ResUID and ResGID may use the reserved blocks, instead of those the superblock
