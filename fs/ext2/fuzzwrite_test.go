@@ -3,6 +3,7 @@ package ext2
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -28,22 +29,26 @@ func FuzzWrite(f *testing.F) {
 	})
 }
 
-// TestHostile is FuzzWrite for programs from a seed, the same each time.
+var hostileImages = flag.Int("hostile", 25, "how many damaged images TestHostile makes of each seed image")
+
+// TestHostile is FuzzWrite for programs that are the same each time.
 func TestHostile(t *testing.T) {
-	seeds := seedImages(t)
-	rounds := 25
-	if testing.Short() {
-		rounds = 5
-	}
-	for _, im := range seeds {
+	for _, im := range seedImages(t) {
 		t.Run(im.Name, func(t *testing.T) {
-			for round := range rounds {
+			t.Parallel() // most of the time it waits for room that somebody may free
+			mounted := 0
+			for round := range *hostileImages {
 				rnd := rand.New(rand.NewPCG(uint64(round), 2026))
 				program := hostile.Program(rnd, 1+round%8)
-				writeDamaged(t, im, program)
-				if t.Failed() {
-					t.Fatalf("program %d: %v", round, program)
+				if writeDamaged(t, im, program) {
+					mounted++
 				}
+				if t.Failed() {
+					t.Fatalf("program %d: %#v", round, program)
+				}
+			}
+			if t.Logf("%d of %d could be mounted", mounted, *hostileImages); mounted < *hostileImages/2 {
+				t.Error("too few could be mounted")
 			}
 		})
 	}
@@ -62,8 +67,9 @@ func hangs(what string) (ended func() bool) {
 	}).Stop
 }
 
-// writeDamaged damages a copy of the image, opens it, uses it, and closes it.
-func writeDamaged(t *testing.T, im *hostile.Image, program []byte) {
+// writeDamaged damages a copy of the image, opens it if that can be done, uses it, and
+// closes it.
+func writeDamaged(t *testing.T, im *hostile.Image, program []byte) (mounted bool) {
 	defer hangs(fmt.Sprintf("%s, program %v", im.Name, program))()
 	dev := blockiotest.MemOf(append(im.Device().Bytes(0, im.Device().Size()), make([]byte, beyond)...))
 	im.Mutate(dev, program)
@@ -86,7 +92,7 @@ func writeDamaged(t *testing.T, im *hostile.Image, program []byte) {
 		if stats := dev.Stats(); stats.Total(blockio.Write).Requests > mutations && !recovers {
 			t.Errorf("the mount was refused (%v) after writes", err)
 		}
-		return
+		return false
 	}
 	g.mounted(fs)
 	use(t, fs, uint64(len(program)))
@@ -107,6 +113,7 @@ func writeDamaged(t *testing.T, im *hostile.Image, program []byte) {
 	if strings.Contains(log.String(), "panic") {
 		t.Errorf("the log says:\n%.3000s", log.String())
 	}
+	return true
 }
 
 // use walks the file system, changes what it finds, and does random operations.
