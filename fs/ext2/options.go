@@ -75,6 +75,7 @@ type testHooks struct {
 	writer   func(*FS) cache.Writer      // instead of the plain one
 	after    func(time.Duration, func()) // instead of time.AfterFunc
 	maxDirty int                         // blocks of one epoch
+	wrap     func(cache.Writer) cache.Writer
 }
 
 // DefaultCacheBytes is the default of Options.CacheBytes.
