@@ -137,6 +137,7 @@ func (c *config) writeOptions() {
 	c.fs.OldAlloc, c.fs.NoReservation = w.oldAlloc, w.noReservation
 	c.fs.Sync = c.mount.flags&unix.MS_SYNCHRONOUS != 0
 	c.fs.DirSync = c.mount.flags&unix.MS_DIRSYNC != 0
+	c.fs.NoDirAtime = c.mount.flags&unix.MS_NODIRATIME != 0
 	for _, id := range []struct {
 		from int64
 		to   **uint32
@@ -151,8 +152,6 @@ func (c *config) writeOptions() {
 		c.fs.Atime = ext2.NoAtime
 	case c.mount.flags&unix.MS_STRICTATIME != 0:
 		c.fs.Atime = ext2.StrictAtime
-	case c.mount.flags&unix.MS_NODIRATIME != 0:
-		c.fs.Atime = ext2.NoDirAtime
 	}
 }
 

@@ -107,6 +107,16 @@ func (o Op) usesSlot() bool {
 	return false
 }
 
+// leavesPart tells an operation that fails after a part of it was done: how large a part
+// two drivers need not agree on.
+func (o Op) leavesPart() bool {
+	switch o.Kind {
+	case PWrite, Append, WriteAs, CopyRange, MmapWrite, Fallocate, Chmod, ChmodAs:
+		return true
+	}
+	return false
+}
+
 func short(s string) string {
 	if len(s) > 120 {
 		return fmt.Sprintf("%s…(%d)", s[:120], len(s))
