@@ -112,16 +112,14 @@ func runWorker(p *Pair, w int, ops []Op, top string, full bool) *Divergence {
 		}
 		a, b := ours.Apply(o), theirs.Apply(o)
 		before = append(before[max(0, len(before)-history):], fmt.Sprintf("  %d: %v: %v | %v", i, o, a, b))
-		if a == b && !(a.Errno == syscall.ENOSPC && o.leavesPart()) || refusedEarlier(o, a, b) {
-			continue
-		}
-		if full && (ranOut(o, a) || ranOut(o, b)) {
+		switch {
+		case full && (ranOut(o, a) || ranOut(o, b)) && (a != b || o.leavesPart()):
 			if err := errors.Join(settle(ours, o, top), settle(theirs, o, top)); err != nil {
 				return &Divergence{Worker: w, Step: i, Op: o, Err: err}
 			}
-			continue
+		case a != b && !refusedEarlier(o, a, b):
+			return &Divergence{Worker: w, Step: i, Op: o, Ours: a, Theirs: b, Before: before}
 		}
-		return &Divergence{Worker: w, Step: i, Op: o, Ours: a, Theirs: b, Before: before}
 	}
 	return nil
 }
