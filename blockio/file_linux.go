@@ -23,6 +23,7 @@ type File struct {
 	direct   *directIO // nil: through the host's cache
 
 	blocking atomic.Bool // the host does not know RWF_NOWAIT here
+	noSplice atomic.Bool // nor splice
 	onWait   atomic.Pointer[func()]
 	counters Counters
 }

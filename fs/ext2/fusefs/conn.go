@@ -1,7 +1,6 @@
 package fusefs
 
 import (
-	"encoding/binary"
 	"errors"
 	"log/slog"
 	"runtime"
@@ -36,10 +35,13 @@ type conn struct {
 	proto *fuse.ProtocolServer
 	log   *slog.Logger
 	blind bool // the device does not tell when it waits
-	busy  int  // crew up to which waiting requests are reason to relieve
+	pipes pipes
+	busy  int // crew up to which waiting requests are reason to relieve
 
-	writable bool   // set before start
-	timeUnit uint32 // of inodes, nanoseconds; likewise
+	// Set before start.
+	writable bool
+	timeUnit uint32   // of inodes, nanoseconds
+	adapter  *Adapter // for READ; nil: go-fuse answers it, too
 
 	mu      sync.Mutex
 	reading bool // somebody waits for the next request
@@ -212,6 +214,10 @@ func (c *conn) read(in []byte) (int, error) {
 
 // handle answers a request.
 func (c *conn) handle(b *buffers, r request) {
+	if r.opcode() == opRead && c.adapter != nil {
+		c.answerRead(b, r)
+		return
+	}
 	out := b.reply(r.replySize())
 	n, status := c.proto.HandleRequest([][]byte{r}, [][]byte{out})
 	if n == 0 && status != fuse.OK {
@@ -227,24 +233,21 @@ func (c *conn) handle(b *buffers, r request) {
 	case opInit:
 		setTimeUnit(out[:n], c.timeUnit)
 	}
+	c.send(out[:n], r.opcode())
+}
+
+// send gives the kernel an answer.
+func (c *conn) send(reply []byte, opcode uint32) {
 	for {
-		_, err := unix.Write(c.fd, out[:n])
+		_, err := unix.Write(c.fd, reply)
 		switch err {
 		case nil, unix.ENOENT, unix.ENODEV:
 			// ENOENT: whoever asked was killed meanwhile.
 		case unix.EINTR:
 			continue
 		default:
-			c.log.Error("the kernel did not take an answer", "opcode", r.opcode(), "error", err)
+			c.log.Error("the kernel did not take an answer", "opcode", opcode, "error", err)
 		}
 		return
 	}
-}
-
-// errorReply makes a reply that only says what went wrong.
-func errorReply(out []byte, r request, errno unix.Errno) int {
-	binary.NativeEndian.PutUint32(out, outHeaderSize)
-	binary.NativeEndian.PutUint32(out[4:], uint32(-int32(errno)))
-	binary.NativeEndian.PutUint64(out[8:], r.unique())
-	return outHeaderSize
 }

@@ -83,12 +83,16 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	s.conn.blind = !blockio.OnWait(fs.Device(), s.conn.relieve)
 	fs.OnWait(s.conn.relieve)
 	s.conn.writable = a.writable
+	if o.Messages == nil {
+		s.conn.adapter = a
+	}
 	if a.writeback {
 		a.flush = s.conn.flush
 	}
 	s.conn.start()
 	go func() {
 		<-s.conn.done
+		s.conn.pipes.close()
 		_ = unix.Close(m.fd)
 		close(s.done)
 	}()
@@ -112,7 +116,7 @@ func serverOptions(o *Options, readOnly bool) *fuse.MountOptions {
 		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPORT_SUPPORT |
 			fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO | fuse.CAP_IOCTL_DIR,
 		PanicHandler: func(p any) fuse.Status {
-			o.Logger.Error("a request failed in a way that is a bug in ext2fuse", "panic", p, "stack", string(debug.Stack()))
+			panicked(o.Logger, p)
 			return fuse.EIO
 		},
 		DisabledCapabilities: fuse.CAP_PASSTHROUGH,
@@ -128,6 +132,11 @@ func serverOptions(o *Options, readOnly bool) *fuse.MountOptions {
 		f.Debug, f.Logger = true, o.Messages
 	}
 	return f
+}
+
+// panicked notes that a request panicked. Whoever asked gets an error, the rest goes on.
+func panicked(log *slog.Logger, p any) {
+	log.Error("a request failed in a way that is a bug in ext2fuse", "panic", p, "stack", string(debug.Stack()))
 }
 
 // Wait returns when the file system is unmounted and the last request answered.
