@@ -23,7 +23,7 @@ type File struct {
 	direct   *directIO // nil: through the host's cache
 
 	blocking atomic.Bool // the host does not know RWF_NOWAIT here
-	noSplice atomic.Bool // nor splice
+	noSplice atomic.Bool // or cannot pass on what its cache has, see Splicer
 	onWait   atomic.Pointer[func()]
 	counters Counters
 }

@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"errors"
+	"log"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -31,17 +32,18 @@ import (
 // and while it handles one, when a read of the image is about to wait for the disk
 // (blockio tells) or an operation for a checkpoint (ext2 tells). Who comes back and finds the place taken, ends.
 type conn struct {
-	fd    int
-	proto *fuse.ProtocolServer
-	log   *slog.Logger
-	blind bool // the device does not tell when it waits
-	pipes pipes
-	busy  int // crew up to which waiting requests are reason to relieve
+	fd      int
+	adapter *Adapter
+	proto   *fuse.ProtocolServer // answers everything but READ
+	log     *slog.Logger
+	blind   bool // the device does not tell when it waits
+	pipes   pipes
+	busy    int // crew up to which waiting requests are reason to relieve
 
 	// Set before start.
 	writable bool
-	timeUnit uint32   // of inodes, nanoseconds
-	adapter  *Adapter // for READ; nil: go-fuse answers it, too
+	timeUnit uint32      // of inodes, nanoseconds
+	messages *log.Logger // see Options
 
 	mu      sync.Mutex
 	reading bool // somebody waits for the next request
@@ -52,9 +54,9 @@ type conn struct {
 	buffers sync.Pool // of *buffers
 }
 
-func newConn(fd int, proto *fuse.ProtocolServer, log *slog.Logger) *conn {
+func newConn(fd int, a *Adapter, proto *fuse.ProtocolServer, logger *slog.Logger) *conn {
 	return &conn{
-		fd: fd, proto: proto, log: log,
+		fd: fd, adapter: a, proto: proto, log: logger,
 		// Half the processors are left to those who ask.
 		busy:    runtime.GOMAXPROCS(0) / 2,
 		done:    make(chan struct{}),
@@ -64,7 +66,7 @@ func newConn(fd int, proto *fuse.ProtocolServer, log *slog.Logger) *conn {
 
 // init answers the kernel's first message, which says what the kernel can do. Nothing
 // else comes before the answer.
-func (c *conn) init(a *Adapter) error {
+func (c *conn) init() error {
 	b := c.buffers.Get().(*buffers)
 	defer c.buffers.Put(b)
 	n, err := c.read(b.in)
@@ -75,8 +77,8 @@ func (c *conn) init(a *Adapter) error {
 	if r.opcode() != opInit {
 		return errors.New("its first message is not INIT")
 	}
-	a.init(r.kernelFlags())
-	c.timeUnit = uint32(a.fs.TimeUnit())
+	c.adapter.init(r.kernelFlags())
+	c.timeUnit = uint32(c.adapter.fs.TimeUnit())
 	c.handle(b, r)
 	return nil
 }
@@ -214,7 +216,7 @@ func (c *conn) read(in []byte) (int, error) {
 
 // handle answers a request.
 func (c *conn) handle(b *buffers, r request) {
-	if r.opcode() == opRead && c.adapter != nil {
+	if r.opcode() == opRead {
 		c.answerRead(b, r)
 		return
 	}

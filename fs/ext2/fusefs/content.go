@@ -12,48 +12,52 @@ import (
 // answerRead answers a READ. What the host's cache has goes from there to the kernel by
 // way of a pipe; the rest, and what is short, is read into the reply's own buffer.
 func (c *conn) answerRead(b *buffers, r request) {
-	out := b.small
-	n := c.readInto(b, r, &out)
-	if n > 0 {
-		c.send(out[:n], opRead)
+	off, size := r.readRange()
+	if c.messages != nil {
+		c.messages.Printf("rx %d: READ n%d {[%d +%d)}", r.unique(), r.node(), off, size)
+	}
+	n, errno := c.content(b, r, off, size)
+	if c.messages != nil {
+		c.messages.Printf("tx %d:     %v, %db data", r.unique(), fuse.Status(errno), n)
 	}
 }
 
-// readInto makes the reply to a READ in a buffer, which *out becomes, and tells its
-// length; 0 if it was sent already.
-func (c *conn) readInto(b *buffers, r request, out *[]byte) (n int) {
+// content sends n bytes of content, or an error.
+func (c *conn) content(b *buffers, r request, off int64, size int) (n int, errno unix.Errno) {
 	defer func() {
 		if p := recover(); p != nil {
 			panicked(c.log, p)
-			n = errorReply(*out, r, unix.EIO)
+			n, errno = c.sendError(b, r, unix.EIO)
 		}
 	}()
 	inode, st := c.adapter.inode(r.node())
 	if st != fuse.OK {
-		return errorReply(*out, r, unix.Errno(st))
+		return c.sendError(b, r, unix.Errno(st))
 	}
 	defer inode.Put(1)
-	off, size := r.readRange()
-	got, sent := c.lend(b, r, inode, out)
+	got, sent := c.lend(b, r, inode, off, size)
 	if sent {
-		return 0
+		return got, 0
 	}
-	if got == 0 {
-		*out = b.reply(r.replySize())
-	}
-	data := (*out)[outHeaderSize : outHeaderSize+size]
-	more, err := inode.Read(data[got:], off+int64(got))
+	out := b.reply(r.replySize())
+	more, err := inode.Read(out[outHeaderSize+got:outHeaderSize+size], off+int64(got))
 	if err != nil {
-		return errorReply(*out, r, unix.Errno(status(err)))
+		return c.sendError(b, r, unix.Errno(status(err)))
 	}
-	replyHeader(*out, r, 0, got+more)
-	return outHeaderSize + got + more
+	n = got + more
+	replyHeader(out, r, 0, n)
+	c.send(out[:outHeaderSize+n], opRead)
+	return n, 0
 }
 
-// lend sends what the READ asks for by way of a pipe. If that ends before everything is
-// in the pipe, what is there is read into the buffer that *out becomes, got bytes of it.
-func (c *conn) lend(b *buffers, r request, inode *ext2.Inode, out *[]byte) (got int, sent bool) {
-	off, size := r.readRange()
+func (c *conn) sendError(b *buffers, r request, errno unix.Errno) (int, unix.Errno) {
+	c.send(b.small[:errorReply(b.small, r, errno)], r.opcode())
+	return 0, errno
+}
+
+// lend sends what the READ asks for by way of a pipe, got bytes. If not everything gets
+// into the pipe, nothing is sent, and what is there is the beginning of the reply.
+func (c *conn) lend(b *buffers, r request, inode *ext2.Inode, off int64, size int) (got int, sent bool) {
 	content, ok := inode.Lend(off, int64(size))
 	if !ok {
 		return 0, false
@@ -75,10 +79,12 @@ func (c *conn) lend(b *buffers, r request, inode *ext2.Inode, out *[]byte) (got 
 	}
 	n := content.Splice(p.w)
 	if n < content.Len() {
-		*out = b.reply(r.replySize())
-		return c.drain(p, (*out)[:outHeaderSize+n]), false
+		return c.drain(p, b.reply(r.replySize())[:outHeaderSize+n]), false
 	}
-	return 0, c.splice(p, outHeaderSize+int(n))
+	if !c.splice(p, outHeaderSize+int(n)) {
+		return 0, false
+	}
+	return int(n), true
 }
 
 // splice sends the reply of n bytes that is in the pipe. It is false if the kernel may

@@ -74,8 +74,9 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	a := New(fs)
 	a.writeback = o.WriteBack && a.writable
 	s := &Server{dir: m.dir, helped: m.helped, done: make(chan struct{})}
-	s.conn = newConn(m.fd, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
-	if err := s.conn.init(a); err != nil {
+	s.conn = newConn(m.fd, a, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
+	s.conn.messages = o.Messages
+	if err := s.conn.init(); err != nil {
 		_ = m.detach(true)
 		_ = unix.Close(m.fd)
 		return nil, &MountError{Dir: dir, Reason: "the kernel did not accept the connection: " + cause(err), Err: err}
@@ -83,9 +84,6 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	s.conn.blind = !blockio.OnWait(fs.Device(), s.conn.relieve)
 	fs.OnWait(s.conn.relieve)
 	s.conn.writable = a.writable
-	if o.Messages == nil {
-		s.conn.adapter = a
-	}
 	if a.writeback {
 		a.flush = s.conn.flush
 	}
