@@ -53,6 +53,7 @@ func (p *testPipe) take() []byte {
 // Image files, block devices, windows and traces of them put the same bytes into a pipe
 // that a read gives, and count them.
 func TestSplice(t *testing.T) {
+	blockiotest.NeedSplicing(t)
 	path := imageFile(t, 4<<20)
 	want, err := os.ReadFile(path)
 	if err != nil {
@@ -141,6 +142,7 @@ func TestSpliceIntoFullPipe(t *testing.T) {
 // What was written through the device is passed on at once, and where the image ends
 // early, so does what is passed on.
 func TestSpliceFollowsTheImage(t *testing.T) {
+	blockiotest.NeedSplicing(t)
 	path := imageFile(t, 1<<20)
 	dev := open(t, path, blockio.OpenOptions{})
 	s := blockio.SplicerOf(dev)
@@ -167,6 +169,7 @@ func TestSpliceFollowsTheImage(t *testing.T) {
 
 // What the host has dropped is not cached.
 func TestCachedTellsCold(t *testing.T) {
+	blockiotest.NeedSplicing(t)
 	path := imageFile(t, 4<<20)
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil || st.Type == unix.TMPFS_MAGIC {
