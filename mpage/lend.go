@@ -7,12 +7,12 @@ import (
 )
 
 // MinLent is the shortest content worth lending, and the shortest stretch of it but for
-// the last one, in bytes: below that a copy is cheaper.
+// the first and the last one, in bytes: below that a copy is cheaper.
 const MinLent = 16 << 10
 
-// maxLent is how many stretches of the device a loan may have. Content in more pieces is
-// read faster by bios.
-const maxLent = 4
+// maxLent is how many stretches of the device a loan may have: 1 MiB of a file of 1 KiB
+// blocks has 6, since a table has pointers to 256 KiB. Content in more pieces is read faster by bios.
+const maxLent = 8
 
 // Loan is content of a file that need not be read: the host's cache has all of it, and
 // can pass it on by way of a pipe.
@@ -48,7 +48,7 @@ func (e *Engine) Lend(m Mapper, off, n, size int64) (l Loan, ok bool) {
 		}
 		skip := off - int64(b)*e.blockSize
 		piece := min(int64(run.Count)*e.blockSize-skip, end-off)
-		if run.Flags&(Mapped|Uptodate) != Mapped || piece < MinLent && off+piece < end ||
+		if run.Flags&(Mapped|Uptodate) != Mapped || piece < MinLent && l.used > 0 && off+piece < end ||
 			!l.add(e, run.Block, skip, piece) {
 			return Loan{}, false
 		}
