@@ -132,12 +132,12 @@ func TestLendTouches(t *testing.T) {
 	defer w.close()
 	f := w.create("f", 0o100644)
 	defer f.Put(1)
-	w.write(f, make([]byte, 48<<10), 0)
+	w.write(f, make([]byte, 200<<10), 0)
 	old := disk.Timespec{Sec: 1000}
 	if err := f.SetAttr(SetAttr{Atime: &old}); err != nil {
 		t.Fatal(err)
 	}
-	if got := lent(t, f, 0, 48<<10, nil); got == nil {
+	if got := lent(t, f, 0, 200<<10, nil); got == nil {
 		t.Fatal("not lent")
 	}
 	if a := f.Attr().Atime; a == old {
