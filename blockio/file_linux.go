@@ -24,6 +24,7 @@ type File struct {
 
 	out      writeOut
 	blocking atomic.Bool // the host does not know RWF_NOWAIT here
+	noSplice atomic.Bool // or cannot pass on what its cache has, see Splicer
 	onWait   atomic.Pointer[func()]
 	counters Counters
 }
