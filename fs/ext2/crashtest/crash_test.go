@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
 
@@ -21,11 +22,15 @@ var (
 
 // setups are the kinds of images and mounts that workloads run on.
 func setups() []setup {
+	own := func(o ext2test.Options) ext2test.Options { o.Type = "ext3"; o.Args = append(o.Args, "-J", "size=1"); return o }
 	small := ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256}
 	large := ext2test.Options{Size: 12 << 20, BlockSize: 4096, Inodes: 256, InodeSize: 256}
 	return []setup{
-		{name: "plain-1k", image: small, settled: true},
-		{name: "plain-4k", image: large, settled: true},
+		{name: "borrow-1k", image: small},
+		{name: "borrow-4k", image: large},
+		{name: "ext3-1k", image: own(small)},
+		{name: "plain-1k", image: small, opts: ext2.Options{NoJournal: true}, settled: true},
+		{name: "plain-4k", image: large, opts: ext2.Options{NoJournal: true}, settled: true},
 	}
 }
 

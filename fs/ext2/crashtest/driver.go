@@ -129,6 +129,9 @@ func (d *driver) do(name string, touched *object, f func() error) bool {
 			d.t.Fatalf("%s: unexpected", o.name)
 		}
 	}
+	if d.fs != nil {
+		d.fs.Quiesce()
+	}
 	o.end = len(d.dev.Log())
 	o.digest = d.root.treeAt(d.now()).digest()
 	d.ops = append(d.ops, o)
@@ -161,7 +164,7 @@ func (d *driver) tick() {
 	}
 	f := d.timers[0]
 	d.timers = d.timers[1:]
-	d.do("tick", nil, func() error { f(); d.fs.Quiesce(); return nil })
+	d.do("tick", nil, func() error { f(); return nil })
 }
 
 // lookup is the object of a path in the model, and nil when there is none.
