@@ -22,9 +22,13 @@ var (
 
 // setups are the kinds of images and mounts that workloads run on.
 func setups() []setup {
-	own := func(o ext2test.Options) ext2test.Options { o.Type = "ext3"; o.Args = append(o.Args, "-J", "size=1"); return o }
-	small := ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256}
-	large := ext2test.Options{Size: 12 << 20, BlockSize: 4096, Inodes: 256, InodeSize: 256}
+	own := func(o ext2test.Options) ext2test.Options {
+		o.Type = "ext3"
+		o.Args = append(o.Args, "-J", "size=1")
+		return o
+	}
+	small := ext2test.Options{Size: 6 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256}
+	large := ext2test.Options{Size: 20 << 20, BlockSize: 4096, Inodes: 256, InodeSize: 256}
 	return []setup{
 		{name: "borrow-1k", image: small},
 		{name: "borrow-4k", image: large},
