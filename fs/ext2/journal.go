@@ -68,15 +68,19 @@ func (w *journal) start() {
 	w.mu.Unlock()
 }
 
-// stop brings everything to its place, makes the journal clean, and has what follows
-// written in place.
+// stop brings everything to its place and has what follows written in place. The journal
+// is clean afterwards; one that is going to be given back need not be.
 func (w *journal) stop() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.on {
 		return nil
 	}
-	if err := w.log.Close(); err != nil {
+	end := w.log.Close
+	if w.loan != nil {
+		end = w.log.Flush
+	}
+	if err := end(); err != nil {
 		return err
 	}
 	w.on = false

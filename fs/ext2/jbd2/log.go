@@ -205,10 +205,28 @@ func (l *Log) empty() error {
 	if l.used == 0 {
 		return nil
 	}
+	if err := l.bringHome(); err != nil {
+		return err
+	}
+	if err := l.submit(l.j.Tail(l.head, l.seq)); err != nil {
+		return err
+	}
+	if err := l.sync(); err != nil {
+		return err
+	}
+	l.used = 0
+	return nil
+}
+
+// bringHome writes all blocks to their places, durably, once the log is.
+func (l *Log) bringHome() error {
 	if !l.durable {
 		if err := l.sync(); err != nil {
 			return err
 		}
+	}
+	if len(l.homes) == 0 {
+		return nil
 	}
 	blocks := make([]cache.DirtyBlock, 0, len(l.homes))
 	for _, p := range l.homes {
@@ -221,32 +239,32 @@ func (l *Log) empty() error {
 	if err := l.sync(); err != nil {
 		return err
 	}
-	if err := l.submit(l.j.Tail(l.head, l.seq)); err != nil {
-		return err
-	}
-	if err := l.sync(); err != nil {
-		return err
-	}
 	for _, p := range l.homes {
 		p.s.SettleBlock(p.i)
 	}
 	clear(l.homes)
-	l.used = 0
 	return nil
 }
 
 // Close brings all blocks to their places and makes the journal clean, all of it
 // durably. A log that failed is left as it is, for a replay.
 func (l *Log) Close() error {
+	if l.Flush() == nil {
+		l.failed = l.j.writeTail(0, l.seq)
+	}
+	return l.failed
+}
+
+// Flush brings all blocks to their places, durably, and leaves the log as it is: a replay
+// does the same again. It is the last call for a journal that is going to be removed.
+func (l *Log) Flush() error {
 	if l.failed != nil {
 		return l.failed
 	}
-	l.o.NoBarrier = false
-	l.durable = false // and so is what was written beside the log
-	l.failed = l.empty()
-	if l.failed == nil {
-		l.failed = l.j.writeTail(0, l.seq)
+	if l.o.NoBarrier {
+		l.o.NoBarrier, l.durable = false, false
 	}
+	l.failed = l.bringHome()
 	return l.failed
 }
 
