@@ -1,12 +1,14 @@
 package crashtest
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
@@ -28,7 +30,13 @@ type setup struct {
 	// Every so many moments, another kind of recovery has to come to the same end.
 	mountEvery, tornEvery, fsckEvery, kernelEvery int
 
+	killed  bool // the daemon dies, the host does not
 	settled bool // only moments right behind a sync, at which a plain mount is whole, too
+
+	// Rules that are broken to see that it is found out.
+	device func(blockio.Device) blockio.Device // comes between the file system and its image
+	edit   func(log []blockiotest.Event)       // of the log, before anything is looked at
+	quiet  bool                                // violations are only counted
 
 	only *moment // this one alone, looked at in every way
 	keep string  // directory for images that failed
@@ -66,11 +74,14 @@ const maxViolations = 3
 // record carries out the workload.
 func (s *setup) record(t testing.TB) (*driver, *film) {
 	t.Helper()
-	d := newDriver(t, Image(t, s.image), s.opts, s.hooks, s.seed)
-	d.scale = max(s.scale, 1)
+	d := newDriver(t, s)
 	s.work.run(d)
 	d.unmount()
-	return d, newFilm(d.dev, s.seed)
+	f := newFilm(d.dev, s.seed)
+	if s.edit != nil {
+		s.edit(f.log)
+	}
+	return d, f
 }
 
 // runner looks at the moments of one film.
@@ -81,10 +92,12 @@ type runner struct {
 	dir string
 	row row
 	k   int // moments looked at
+
+	first string // violation, when they are only counted
 }
 
 // run carries out the workload and looks at what may be left of it.
-func (s *setup) run(t testing.TB) row {
+func (s *setup) run(t testing.TB) *runner {
 	t.Helper()
 	d, f := s.record(t)
 	r := &runner{t: t, s: s, j: newJudge(d, f), dir: t.TempDir()}
@@ -98,10 +111,18 @@ func (s *setup) run(t testing.TB) row {
 	if s.only != nil {
 		s.mountEvery, s.tornEvery, s.fsckEvery = 1, 1, 1
 		r.moment(*s.only)
-		return r.row
+		return r
 	}
-	events := len(f.log) + 1
-	perEvent := float64(s.cuts) / float64(events)
+	events, open := len(f.log)+1, 0
+	for n := range events {
+		if f.open(n) > 0 {
+			open++
+		}
+	}
+	if s.killed {
+		s.cuts = 0
+	}
+	perEvent := float64(s.cuts) / float64(max(open, 1))
 	prefix, cut := 0.0, 0.0
 	for n := 0; n < events && r.row.violations < maxViolations; n++ {
 		if s.settled {
@@ -125,7 +146,7 @@ func (s *setup) run(t testing.TB) row {
 			r.moment(moment{n, 1 + int(cut)})
 		}
 	}
-	return r.row
+	return r
 }
 
 // due tells whether it is the turn of what comes every so many moments.
@@ -141,6 +162,10 @@ func (r *runner) moment(m moment) {
 		return
 	}
 	r.row.violations++
+	if r.s.quiet {
+		r.first = cmp.Or(r.first, complaint)
+		return
+	}
 	if m.cut > 0 {
 		lost = r.j.film.least(m, func(image *blockiotest.Mem) bool { return r.replayed(image, lo, hi) != "" })
 	}
