@@ -60,20 +60,13 @@ func (fs *FS) readGroups() error {
 	return nil
 }
 
-// addGroup appends group g. Descriptor blocks kept for resizing follow the descriptors
-// wherever those follow a superblock.
+// addGroup appends group g.
 func (fs *FS) addGroup(g uint32, d disk.GroupDesc) {
-	base, reserved := fs.sb.GroupDescBlocks(g), uint32(0)
-	if fs.sb.HasSuper(g) {
-		base++
-		if fs.sb.HasCompat(disk.CompatResizeInode) && !fs.sb.HasIncompat(disk.IncompatMetaBG) {
-			reserved = min(uint32(fs.sb.ReservedGDT), uint32(fs.blockSize/4))
-		}
-	}
-	fs.groups = append(fs.groups, group{d.BlockBitmap, d.InodeBitmap, d.InodeTable, groupCounts{d.FreeBlocks, d.FreeInodes, d.UsedDirs}, base + reserved})
+	base := fs.sb.GroupOverhead(g)
+	fs.groups = append(fs.groups, group{d.BlockBitmap, d.InodeBitmap, d.InodeTable, groupCounts{d.FreeBlocks, d.FreeInodes, d.UsedDirs}, base})
 	fs.counts.freeBlocks += uint64(d.FreeBlocks)
 	fs.counts.freeInodes += uint64(d.FreeInodes)
-	fs.counts.base += uint64(base + reserved)
+	fs.counts.base += uint64(base)
 }
 
 // descBlock is where descriptor block i is read from: with a backup superblock (sb=),
