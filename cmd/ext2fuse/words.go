@@ -60,7 +60,7 @@ var words = []word{
 	{name: "nocheck"},
 	{name: "noload", apply: func(c *config, _ string) error { c.fs.NoLoad = true; return nil }},
 	{name: "norecovery", apply: func(c *config, _ string) error { c.fs.NoLoad = true; return nil }},
-	{name: "nojournal", apply: setWrite(func(w *writeWords) { w.noJournal = true })},
+	{name: "nojournal", apply: func(c *config, _ string) error { c.fs.NoJournal = true; return nil }},
 	{name: "discard", apply: setWrite(func(w *writeWords) { w.discard = true })},
 	{name: "nodiscard", apply: setWrite(func(w *writeWords) { w.discard = false })},
 	{name: "barrier", value: mayValue, apply: setBarrier},
