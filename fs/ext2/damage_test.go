@@ -210,7 +210,7 @@ func (c *damageCase) work(t *testing.T, fs *FS) {
 	m.damaged = true
 	defer m.close()
 	for _, path := range []string{"a/plain", "a/hello", "a/b/sparse", "a/b/far"} {
-		in, err := imageFS{fs}.walk(path, false)
+		in, err := fs.InodeByPath(path, false)
 		m.check(path, err)
 		if err != nil || !in.IsReg() {
 			continue

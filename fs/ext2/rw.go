@@ -64,6 +64,9 @@ func (fs *FS) writer() cache.Writer {
 	if w := fs.opts.testing.writer; w != nil {
 		return w(fs)
 	}
+	if wrap := fs.opts.testing.wrap; wrap != nil {
+		return wrap(&fs.journal)
+	}
 	return &fs.journal
 }
 
