@@ -110,9 +110,21 @@ func (fs *FS) groupOf(block uint64) uint32 {
 }
 
 // dataBlocks tells how many of the n blocks from block on may belong to a file: they
-// are inside the file system and outside of its own structures. When it is less than
+// are inside the file system and outside of its own structures, the journal in use among
+// them. When it is less than
 // n, why says what is wrong with the block behind them.
 func (fs *FS) dataBlocks(block, n uint64) (good uint64, why string) {
+	good, why = fs.outsideGroups(block, n)
+	for _, e := range fs.journal.zone {
+		if block < e.Start+uint64(e.Blocks) && e.Start < block+good {
+			good, why = max(e.Start, block)-block, "the journal"
+		}
+	}
+	return good, why
+}
+
+// outsideGroups is dataBlocks for the structures that the groups have.
+func (fs *FS) outsideGroups(block, n uint64) (good uint64, why string) {
 	end := block + n
 	for b := block; b < end; {
 		if !fs.sb.ValidBlock(b) {
