@@ -30,7 +30,7 @@ func (dir *Inode) newInode(mode uint16, umask uint16, cred *Cred) (*Inode, error
 	if err != nil {
 		return nil, err
 	}
-	if err := fs.checkFree(ino); err != nil {
+	if err := fs.checkFree(ino, isDir); err != nil {
 		return nil, err
 	}
 	in := &Inode{fs: fs, ino: ino, typ: mode & disk.ModeFmt}
@@ -60,9 +60,10 @@ func (dir *Inode) newInode(mode uint16, umask uint16, cred *Cred) (*Inode, error
 
 // checkFree tells whether the place of an inode that was just taken is free in the inode
 // table, too: else the bitmap lies, and there is a file to lose.
-func (fs *FS) checkFree(ino uint32) error {
+func (fs *FS) checkFree(ino uint32, dir bool) error {
 	raw, err := fs.rawInode(ino)
 	if err != nil {
+		_ = fs.freeInode(ino, dir) // what it needs is at hand, as it was just taken
 		return err
 	}
 	if raw.Links > 0 && raw.Mode != 0 {
