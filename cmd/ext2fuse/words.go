@@ -26,56 +26,12 @@ var errRefused = errors.New("refused")
 
 func refuse(*config, string) error { return errRefused }
 
-<<<<<<< HEAD
-// words is the table of every -o word known. A word that is not in it is an error.
-var words = []word{
-	// ext2
-	{name: "ro", apply: func(c *config, _ string) error { c.mount.readOnly = true; return nil }},
-	{name: "rw", apply: func(c *config, _ string) error { c.mount.readOnly = false; return nil }},
-	{name: "errors", value: needValue, apply: setErrors},
-	{name: "sb", value: needValue, apply: setSuperblock},
-	{name: "bsddf", apply: func(c *config, _ string) error { c.fs.MinixDF = false; return nil }},
-	{name: "minixdf", apply: func(c *config, _ string) error { c.fs.MinixDF = true; return nil }},
-	{name: "grpid", apply: setGroupID(true)},
-	{name: "bsdgroups", apply: setGroupID(true)},
-	{name: "nogrpid", apply: setGroupID(false)},
-	{name: "sysvgroups", apply: setGroupID(false)},
-	{name: "resuid", value: needValue, apply: setID(func(c *config) *int64 { return &c.mount.writePolicy.resUID })},
-	{name: "resgid", value: needValue, apply: setID(func(c *config) *int64 { return &c.mount.writePolicy.resGID })},
-	{name: "nouid32", apply: func(c *config, _ string) error { c.fs.NoUID32 = true; return nil }},
-	{name: "user_xattr", apply: func(c *config, _ string) error { c.fs.NoUserXattr = false; return nil }},
-	{name: "nouser_xattr", apply: func(c *config, _ string) error { c.fs.NoUserXattr = true; return nil }},
-	{name: "acl", apply: func(c *config, _ string) error { c.fs.NoACL = false; return nil }},
-	{name: "noacl", apply: func(c *config, _ string) error { c.fs.NoACL = true; return nil }},
-	{name: "orlov", apply: setWrite(func(w *writeWords) { w.oldAlloc = false })},
-	{name: "oldalloc", apply: setWrite(func(w *writeWords) { w.oldAlloc = true })},
-	{name: "reservation", apply: setWrite(func(w *writeWords) { w.noReservation = false })},
-	{name: "noreservation", apply: setWrite(func(w *writeWords) { w.noReservation = true })},
-	{name: "debug", apply: func(c *config, _ string) error { c.mount.describe = true; return nil }},
-	{name: "check", value: needValue, apply: setCheck},
-	{name: "nocheck"},
-	{name: "noload", apply: func(c *config, _ string) error { c.fs.NoLoad = true; return nil }},
-	{name: "norecovery", apply: func(c *config, _ string) error { c.fs.NoLoad = true; return nil }},
-	{name: "nojournal", apply: func(c *config, _ string) error { c.fs.NoJournal = true; return nil }},
-	{name: "discard", apply: setWrite(func(w *writeWords) { w.discard = true })},
-	{name: "nodiscard", apply: setWrite(func(w *writeWords) { w.discard = false })},
-	{name: "barrier", value: mayValue, apply: setBarrier},
-	{name: "nobarrier", apply: setWrite(func(w *writeWords) { w.noBarrier = true })},
-	{name: "commit", value: needValue, apply: setCommit},
-	{name: "noquota"},
-	{name: "quota", refuse: "disk quotas need the kernel's driver"},
-	{name: "usrquota", refuse: "disk quotas need the kernel's driver"},
-	{name: "grpquota", refuse: "disk quotas need the kernel's driver"},
-	{name: "dax", value: mayValue, refuse: "direct access to persistent memory needs the kernel's driver"},
-	{name: "xip", refuse: "execute in place needs the kernel's driver"},
-=======
 // wordGroup is words about one thing.
 type wordGroup struct {
 	title string
 	brief bool // listed by --help
 	words []word
 }
->>>>>>> main
 
 // spelling is a word as documentation writes it: "offset=N", "barrier[=0|1]".
 func (w *word) spelling() string {
@@ -145,7 +101,7 @@ var wordGroups = []wordGroup{
 		{"resuid", "UID", "this user may use the reserved blocks", setID(func(c *config) *int64 { return &c.mount.writePolicy.resUID })},
 		{"resgid", "GID", "this group may use the reserved blocks", setID(func(c *config) *int64 { return &c.mount.writePolicy.resGID })},
 		{"commit", "SECONDS", "a change is durable after this time with nobody asking. 0 is the default, 5 seconds.", setCommit},
-		{"nojournal", "", "write in place, without a journal", setWrite(func(w *writeWords) { w.noJournal = true })},
+		{"nojournal", "", "write in place, without a journal", func(c *config, _ string) error { c.fs.NoJournal = true; return nil }},
 		{"barrier", "[0|1]", "wait for the disk where the order of writes matters (the default)", setBarrier},
 		{"nobarrier", "", "do not wait for the disk until unmount. Faster, and a crash of the machine may cost the image.", setWrite(func(w *writeWords) { w.noBarrier = true })},
 		{"discard", "", "punch freed blocks out of the image, or discard them on the device", setWrite(func(w *writeWords) { w.discard = true })},
