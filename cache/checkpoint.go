@@ -90,6 +90,8 @@ type Checkpoint struct {
 	wake chan struct{} // capacity 1: the writer goroutine has something to do
 	done chan struct{} // closed when it has ended
 
+	stats checkpointStats
+
 	mu       sync.Mutex
 	changed  *sync.Cond // any of the fields below, or the epoch
 	promised int        // credits of operations that have begun and not ended
@@ -308,7 +310,9 @@ func (k *Checkpoint) run() {
 // writeOne takes a snapshot of the running epoch and carries it out.
 func (k *Checkpoint) writeOne() {
 	s := k.snapshot()
+	begin := time.Now()
 	err := k.w.Write(s)
+	k.stats.wasWritten(s, begin)
 	// Those who wait for the epoch find what follows from it done.
 	switch {
 	case err != nil && k.o.Failed != nil:
@@ -331,6 +335,7 @@ func (k *Checkpoint) writeOne() {
 
 // snapshot closes the running epoch.
 func (k *Checkpoint) snapshot() *Snapshot {
+	defer k.stats.wasStopped(time.Now())
 	k.gate.Lock()
 	defer k.gate.Unlock()
 	if k.o.BeforeSnapshot != nil && k.c.dirtyBlocks() > 0 {

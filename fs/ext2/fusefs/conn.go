@@ -48,6 +48,8 @@ type conn struct {
 	done    chan struct{}
 
 	buffers sync.Pool // of *buffers
+
+	metrics metrics
 }
 
 func newConn(fd int, proto *fuse.ProtocolServer, log *slog.Logger) *conn {
@@ -56,6 +58,7 @@ func newConn(fd int, proto *fuse.ProtocolServer, log *slog.Logger) *conn {
 		// Half the processors are left to those who ask.
 		busy:    runtime.GOMAXPROCS(0) / 2,
 		done:    make(chan struct{}),
+		metrics: metrics{begun: time.Now()},
 		buffers: sync.Pool{New: func() any { return newBuffers() }},
 	}
 }
@@ -213,6 +216,7 @@ func (c *conn) read(in []byte) (int, error) {
 // handle answers a request.
 func (c *conn) handle(b *buffers, r request) {
 	out := b.reply(r.replySize())
+	defer c.metrics.record(r, out, time.Now())
 	n, status := c.proto.HandleRequest([][]byte{r}, [][]byte{out})
 	if n == 0 && status != fuse.OK {
 		// go-fuse could not make sense of it, but the kernel waits.
