@@ -216,12 +216,13 @@ func (c *conn) read(in []byte) (int, error) {
 // handle answers a request.
 func (c *conn) handle(b *buffers, r request) {
 	out := b.reply(r.replySize())
-	defer c.metrics.record(r, out, time.Now())
+	begin := time.Now()
 	n, status := c.proto.HandleRequest([][]byte{r}, [][]byte{out})
 	if n == 0 && status != fuse.OK {
 		// go-fuse could not make sense of it, but the kernel waits.
 		n = errorReply(out, r, unix.EIO)
 	}
+	c.metrics.record(r, out, begin) // before who asked can ask for it
 	if n == 0 {
 		return // FORGET and the like want no answer
 	}
