@@ -102,12 +102,12 @@ func formatAttr(s *strings.Builder, a slog.Attr) {
 	fmt.Fprintf(s, " %s=%s", a.Key, v)
 }
 
-// oneLine words an error of opening an image for people: one line that begins with
-// the image.
+// oneLine words an error about an image for people: one line that names the image and
+// says what to do.
 func oneLine(image string, err error) string {
 	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 	if !strings.Contains(text, image) {
 		text = image + ": " + text
 	}
-	return text
+	return text + hint(image, err)
 }

@@ -37,7 +37,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return show(stdout, versionText())
 	}
 	if err := c.check(); err != nil {
-		say(stderr, "%v", err)
+		say(stderr, "%v%s", err, hint(c.image, err))
 		return exitMount
 	}
 	parent, err := parentOfDaemon()
@@ -101,7 +101,7 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	server, err := fusefs.Mount(fs, c.dir, c.mountOptions(logger))
 	if err != nil {
 		_ = fs.Close()
-		say(stderr, "%v", err)
+		say(stderr, "%v%s", err, hint(c.image, err))
 		return exitMount
 	}
 	interrupted := false
