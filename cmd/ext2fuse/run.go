@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -38,7 +37,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return show(stdout, versionText())
 	}
 	if err := c.check(); err != nil {
-		say(stderr, "%v", err)
+		say(stderr, "%v%s", err, hint(c.image, err))
 		return exitMount
 	}
 	parent, err := parentOfDaemon()
@@ -79,6 +78,7 @@ func (c *config) check() error {
 // is unmounted.
 func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	logs := newLogSink(stderr, "ext2fuse: "+c.image+": ")
+	logs.shared.level = c.level
 	logger := slog.New(logs)
 	c.fs.Logger = logger
 	c.writeOptions()
@@ -88,7 +88,7 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 		debug.SetGCPercent(50)
 	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1)
 
 	fs, err := ext2.Open(c.image, c.fs)
 	if err != nil {
@@ -98,10 +98,10 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	if c.mount.describe {
 		describe(logger, fs)
 	}
-	server, err := fusefs.Mount(fs, c.dir, c.mountOptions(logger, stderr))
+	server, err := fusefs.Mount(fs, c.dir, c.mountOptions(logger))
 	if err != nil {
 		_ = fs.Close()
-		say(stderr, "%v", err)
+		say(stderr, "%v%s", err, hint(c.image, err))
 		return exitMount
 	}
 	interrupted := false
@@ -157,7 +157,7 @@ func (c *config) writeOptions() {
 
 // mountOptions translates the words of the command line. Root gets what a mount of
 // the kernel's driver would be.
-func (c *config) mountOptions(logger *slog.Logger, stderr io.Writer) fusefs.Options {
+func (c *config) mountOptions(logger *slog.Logger) fusefs.Options {
 	o := fusefs.Options{
 		Source:     c.image,
 		Subtype:    c.mount.subtype,
@@ -172,8 +172,8 @@ func (c *config) mountOptions(logger *slog.Logger, stderr io.Writer) fusefs.Opti
 	if c.mount.fsname != "" {
 		o.Source = c.mount.fsname
 	}
-	if c.debug {
-		o.Messages = log.New(stderr, "", log.Lmicroseconds)
+	if c.level <= slog.LevelDebug {
+		o.Messages = slog.NewLogLogger(logger.Handler(), slog.LevelDebug)
 	}
 	return o
 }
@@ -192,6 +192,10 @@ func attend(server *fusefs.Server, failed <-chan struct{}, signals <-chan os.Sig
 		case <-failed:
 			return false
 		case s := <-signals:
+			if s == unix.SIGUSR1 {
+				logStats(logger, server.Stats())
+				continue
+			}
 			if s == unix.SIGHUP && daemon {
 				continue
 			}

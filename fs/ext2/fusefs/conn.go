@@ -52,6 +52,8 @@ type conn struct {
 	done    chan struct{}
 
 	buffers sync.Pool // of *buffers
+
+	metrics metrics
 }
 
 func newConn(fd int, a *Adapter, proto *fuse.ProtocolServer, logger *slog.Logger) *conn {
@@ -60,6 +62,7 @@ func newConn(fd int, a *Adapter, proto *fuse.ProtocolServer, logger *slog.Logger
 		// Half the processors are left to those who ask.
 		busy:    runtime.GOMAXPROCS(0) / 2,
 		done:    make(chan struct{}),
+		metrics: metrics{begun: time.Now()},
 		buffers: sync.Pool{New: func() any { return newBuffers() }},
 	}
 }
@@ -221,11 +224,13 @@ func (c *conn) handle(b *buffers, r request) {
 		return
 	}
 	out := b.reply(r.replySize())
+	begin := time.Now()
 	n, status := c.proto.HandleRequest([][]byte{r}, [][]byte{out})
 	if n == 0 && status != fuse.OK {
 		// go-fuse could not make sense of it, but the kernel waits.
 		n = errorReply(out, r, unix.EIO)
 	}
+	c.metrics.record(r, n > 0 && replyErrno(out) != 0, begin) // before who asked can ask for it
 	if n == 0 {
 		return // FORGET and the like want no answer
 	}

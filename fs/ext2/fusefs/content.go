@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ func (c *conn) answerRead(b *buffers, r request) {
 	if c.messages != nil {
 		c.messages.Printf("rx %d: READ n%d {[%d +%d)}", r.unique(), r.node(), off, size)
 	}
+	b.begin = time.Now()
 	n, errno := c.content(b, r, off, size)
 	if c.messages != nil {
 		c.messages.Printf("tx %d:     %v, %db data", r.unique(), fuse.Status(errno), n)
@@ -46,11 +48,13 @@ func (c *conn) content(b *buffers, r request, off int64, size int) (n int, errno
 	}
 	n = got + more
 	replyHeader(out, r, 0, n)
+	c.metrics.record(r, false, b.begin)
 	c.send(out[:outHeaderSize+n], opRead)
 	return n, 0
 }
 
 func (c *conn) sendError(b *buffers, r request, errno unix.Errno) (int, unix.Errno) {
+	c.metrics.record(r, true, b.begin)
 	c.send(b.small[:errorReply(b.small, r, errno)], r.opcode())
 	return 0, errno
 }
@@ -81,6 +85,7 @@ func (c *conn) lend(b *buffers, r request, inode *ext2.Inode, off int64, size in
 	if n < content.Len() {
 		return c.drain(p, b.reply(r.replySize())[:outHeaderSize+n]), false
 	}
+	c.metrics.record(r, false, b.begin)
 	if !c.splice(p, outHeaderSize+int(n)) {
 		return 0, false
 	}

@@ -49,6 +49,7 @@ const (
 // Server is a mounted file system.
 type Server struct {
 	conn   *conn
+	fs     *ext2.FS
 	dir    string // the mount point, absolute and without symbolic links
 	helped bool   // mounted by fusermount3, which is to unmount, too
 	done   chan struct{}
@@ -73,9 +74,10 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	}
 	a := New(fs)
 	a.writeback = o.WriteBack && a.writable
-	s := &Server{dir: m.dir, helped: m.helped, done: make(chan struct{})}
+	s := &Server{fs: fs, dir: m.dir, helped: m.helped, done: make(chan struct{})}
 	s.conn = newConn(m.fd, a, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
 	s.conn.messages = o.Messages
+	a.stats = s.Stats
 	if err := s.conn.init(); err != nil {
 		_ = m.detach(true)
 		_ = unix.Close(m.fd)
