@@ -90,7 +90,9 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	if c.mount.describe {
 		describe(logger, fs)
 	}
-	server, err := fusefs.Mount(fs, c.dir, c.mountOptions(logger, stderr))
+	options := c.mountOptions(logger, stderr)
+	options.Finish = func() { closeImage(fs, logger) }
+	server, err := fusefs.Mount(fs, c.dir, options)
 	if err != nil {
 		_ = fs.Close()
 		say(stderr, "%v", err)
@@ -110,13 +112,23 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 		_ = server.Detach()
 		return exitSystem // whoever still uses the mount gets ENOTCONN
 	}
-	if err := fs.Close(); err != nil {
-		logger.Error("closing the image failed", "error", err)
-	}
 	if interrupted {
 		return exitInterrupt
 	}
 	return exitOK
+}
+
+// closeImage closes the image once the file system is unmounted. Where it failed (errors=panic)
+// the image stays as it is.
+func closeImage(fs *ext2.FS, logger *slog.Logger) {
+	select {
+	case <-fs.Failed():
+		return
+	default:
+	}
+	if err := fs.Close(); err != nil {
+		logger.Error("closing the image failed", "error", err)
+	}
 }
 
 // writeOptions hands the words that concern writing to the file system.

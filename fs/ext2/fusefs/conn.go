@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -45,19 +46,25 @@ type conn struct {
 	reading bool // somebody waits for the next request
 	crew    int  // goroutines that read or handle
 	gone    bool // unmounted: nobody is to read any more
+	closed  bool // the file system is not to be asked any more; see quiesce
+	quiet   sync.Cond
 	done    chan struct{}
+
+	hold atomic.Pointer[hold] // keeps umount(2) waiting
 
 	buffers sync.Pool // of *buffers
 }
 
 func newConn(fd int, proto *fuse.ProtocolServer, log *slog.Logger) *conn {
-	return &conn{
+	c := &conn{
 		fd: fd, proto: proto, log: log,
 		// Half the processors are left to those who ask.
 		busy:    runtime.GOMAXPROCS(0) / 2,
 		done:    make(chan struct{}),
 		buffers: sync.Pool{New: func() any { return newBuffers() }},
 	}
+	c.quiet.L = &c.mu
+	return c
 }
 
 // init answers the kernel's first message, which says what the kernel can do. Nothing
@@ -102,12 +109,12 @@ func (c *conn) relieve() {
 }
 
 // take is called by the reader when it has got a request: its place is free. It tells
-// how many are at work now, itself included.
-func (c *conn) take() int {
+// how many are at work now, itself included, and whether the file system can be asked.
+func (c *conn) take() (working int, open bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reading = false
-	return c.crew
+	return c.crew, !c.closed
 }
 
 // resume is called after a request is answered. It tells whether to read the next
@@ -120,7 +127,21 @@ func (c *conn) resume() bool {
 		return false
 	}
 	c.reading = true
+	if c.closed {
+		c.quiet.Broadcast()
+	}
 	return true
+}
+
+// quiesce returns when the file system is asked by nobody any more. What the kernel sends
+// from then on is refused.
+func (c *conn) quiesce() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for c.crew > 1 || c.crew == 1 && !c.reading {
+		c.quiet.Wait()
+	}
 }
 
 // leave is called by the reader when the connection is gone.
@@ -133,6 +154,9 @@ func (c *conn) leave() {
 
 func (c *conn) leaveLocked() {
 	c.crew--
+	if c.closed {
+		c.quiet.Broadcast()
+	}
 	if c.crew == 0 && c.gone {
 		close(c.done)
 	}
@@ -179,10 +203,19 @@ func (c *conn) work() {
 		}
 		r := request(b.in[:n])
 		if r.quick(c.writable) {
-			c.handle(b, r)
+			if h := c.hold.Load(); r.opcode() != opStatFs || h == nil || !h.took(r) {
+				c.handle(b, r)
+			}
 			continue
 		}
-		working := c.take()
+		working, open := c.take()
+		if !open {
+			c.refuse(b, r)
+			if !c.resume() {
+				return
+			}
+			continue
+		}
 		if c.relief(r, working) || working < c.busy && time.Since(before) < atOnce && c.more() {
 			c.relieve()
 		}
@@ -216,7 +249,7 @@ func (c *conn) handle(b *buffers, r request) {
 	n, status := c.proto.HandleRequest([][]byte{r}, [][]byte{out})
 	if n == 0 && status != fuse.OK {
 		// go-fuse could not make sense of it, but the kernel waits.
-		n = errorReply(out, r, unix.EIO)
+		n = errorReply(out, r.unique(), unix.EIO)
 	}
 	if n == 0 {
 		return // FORGET and the like want no answer
@@ -227,24 +260,38 @@ func (c *conn) handle(b *buffers, r request) {
 	case opInit:
 		setTimeUnit(out[:n], c.timeUnit)
 	}
+	c.reply(out[:n])
+}
+
+// refuse answers a request that comes when the file system is closed. Nobody uses the
+// mount then; the kernel gives its inodes back, which wants no answer.
+func (c *conn) refuse(b *buffers, r request) {
+	if op := r.opcode(); op != opForget && op != opBatchForget {
+		out := b.reply(outHeaderSize)
+		c.reply(out[:errorReply(out, r.unique(), unix.ENOTCONN)])
+	}
+}
+
+// reply hands an answer to the kernel.
+func (c *conn) reply(out []byte) {
 	for {
-		_, err := unix.Write(c.fd, out[:n])
+		_, err := unix.Write(c.fd, out)
 		switch err {
 		case nil, unix.ENOENT, unix.ENODEV:
 			// ENOENT: whoever asked was killed meanwhile.
 		case unix.EINTR:
 			continue
 		default:
-			c.log.Error("the kernel did not take an answer", "opcode", r.opcode(), "error", err)
+			c.log.Error("the kernel did not take an answer", "error", err)
 		}
 		return
 	}
 }
 
 // errorReply makes a reply that only says what went wrong.
-func errorReply(out []byte, r request, errno unix.Errno) int {
+func errorReply(out []byte, unique uint64, errno unix.Errno) int {
 	binary.NativeEndian.PutUint32(out, outHeaderSize)
 	binary.NativeEndian.PutUint32(out[4:], uint32(-int32(errno)))
-	binary.NativeEndian.PutUint64(out[8:], r.unique())
+	binary.NativeEndian.PutUint64(out[8:], unique)
 	return outHeaderSize
 }
