@@ -252,6 +252,16 @@ func (k *Checkpoint) Commit() error {
 	return k.err
 }
 
+// Quiesce returns when all that was asked for, by timers and full epochs, too, is written.
+// Only tests want to know.
+func (k *Checkpoint) Quiesce() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for k.err == nil && (k.wantOut > k.written || k.wantDur > k.durable) {
+		k.changed.Wait()
+	}
+}
+
 // Close writes what is dirty, makes it durable and closes the writer. Operations have
 // ended; those that begin later fail with ErrClosed.
 func (k *Checkpoint) Close() error {

@@ -56,6 +56,13 @@ func (fs *FS) writer() cache.Writer {
 	if w := fs.opts.testing.writer; w != nil {
 		return w(fs)
 	}
+	if wrap := fs.opts.testing.wrap; wrap != nil {
+		return wrap(fs.realWriter())
+	}
+	return fs.realWriter()
+}
+
+func (fs *FS) realWriter() cache.Writer {
 	return &cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize, NoBarrier: fs.opts.NoBarrier}
 }
 

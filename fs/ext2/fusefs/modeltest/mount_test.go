@@ -152,7 +152,7 @@ func newPair(t *testing.T, s *shape) (*Pair, error) {
 		return errors.Join(sh(bin, "-o", o, ours, p.Ours), sh("mount", "-t", "ext2", "-o", "loop", theirs, p.Theirs))
 	}
 	unmount := func() error {
-		return errors.Join(sh("umount", p.Ours), sh("umount", p.Theirs), waitUnlocked(ours), sh("e2fsck", "-f", "-n", ours), sh("e2fsck", "-f", "-n", theirs))
+		return errors.Join(sh("umount", p.Ours), ext2test.KernelUnmount(p.Theirs), waitUnlocked(ours), sh("e2fsck", "-f", "-n", ours), sh("e2fsck", "-f", "-n", theirs))
 	}
 	mounted := false
 	t.Cleanup(func() {

@@ -1,0 +1,63 @@
+package crashtest
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+)
+
+var (
+	flagWork  = flag.String("crash.workload", "", "this workload alone")
+	flagSetup = flag.String("crash.setup", "", "this setup alone")
+	flagSeed  = flag.Uint64("crash.seed", 1, "seed of the operations and of what is lost")
+	flagScale = flag.Int("crash.scale", 1, "how long the workloads are")
+	flagAt    = flag.String("crash.at", "", "this moment alone: events/cut, as a failure prints it")
+	flagKeep  = flag.String("crash.keep", "", "directory for images that failed")
+	flagLong  = flag.Int("crash.states", 0, "how many moments of each workload and setup, instead of a few")
+)
+
+// setups are the kinds of images and mounts that workloads run on.
+func setups() []setup {
+	small := ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256}
+	large := ext2test.Options{Size: 12 << 20, BlockSize: 4096, Inodes: 256, InodeSize: 256}
+	return []setup{
+		{name: "plain-1k", image: small, settled: true},
+		{name: "plain-4k", image: large, settled: true},
+	}
+}
+
+func TestCrash(t *testing.T) {
+	if *flagAt == "" {
+		fmt.Print()
+	}
+	for _, s := range setups() {
+		if *flagSetup != "" && s.name != *flagSetup {
+			continue
+		}
+		for _, w := range workloadNamed(*flagWork) {
+			s := s
+			s.work, s.seed, s.scale, s.keep = w, *flagSeed, *flagScale, *flagKeep
+			s.prefixes, s.cuts, s.mountEvery, s.tornEvery, s.fsckEvery = 30, 30, 5, 20, 40
+			if n := *flagLong; n > 0 {
+				s.prefixes, s.cuts, s.mountEvery, s.tornEvery, s.fsckEvery, s.kernelEvery = n/2, n/2, 4, 10, 100, 500
+				if ext2test.NoKernelMount() != "" {
+					s.kernelEvery = 0
+				}
+			}
+			if *flagAt != "" {
+				var m moment
+				if _, err := fmt.Sscanf(*flagAt, "%d/%d", &m.n, &m.cut); err != nil {
+					t.Fatal(err)
+				}
+				s.only = &m
+			}
+			t.Run(w.name+"/"+s.name, func(t *testing.T) {
+				r := s.run(t)
+				fmt.Fprint(os.Stderr, r)
+			})
+		}
+	}
+}
