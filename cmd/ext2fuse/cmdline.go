@@ -53,7 +53,6 @@ type writeWords struct {
 	discard        bool
 	noBarrier      bool
 	commit         time.Duration // 0 is the default
-	noJournal      bool
 }
 
 // usageError is a mistake on the command line.

@@ -227,7 +227,8 @@ func TestMountHelper(t *testing.T) {
 			mount -t fuse.ext2fuse -o %s disk.img mnt
 			grep %s/mnt /proc/self/mounts
 			ls mnt
-			umount mnt`, dir, dir, tt.options, dir))
+			umount mnt
+			flock disk.img true # the daemon has ended`, dir, dir, tt.options, dir))
 		if want := img + " " + filepath.Join(dir, "mnt") + tt.want; err != nil || !strings.HasPrefix(out, want) || !strings.HasSuffix(out, "\nlost+found\n") {
 			t.Errorf("%s: %v\n got %swant %s…", tt.options, err, out, want)
 		}

@@ -26,7 +26,7 @@ func (fs *FS) allocBlocks(q blockRequest) (block uint64, n uint32, err error) {
 	sp := &fs.space
 	avail := sp.freeBlocks.Load() - sp.pending.Load()
 	if !q.privileged {
-		avail -= int64(fs.sb.RBlocksCount)
+		avail -= int64(fs.reserved())
 	}
 	if avail <= 0 {
 		return 0, 0, fs.noSpace(q.privileged)
