@@ -37,7 +37,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case c.version:
 		return show(stdout, versionText())
 	}
-	if err := c.check(); err != nil {
+	if err := c.check(stderr); err != nil {
 		say(stderr, "%v", err)
 		return exitMount
 	}
@@ -66,10 +66,15 @@ func show(w io.Writer, text string) int {
 }
 
 // check refuses what is known beforehand not to work.
-func (c *config) check() error {
+func (c *config) check(stderr io.Writer) error {
 	switch {
 	case c.mount.noOthers && os.Geteuid() != 0:
 		return errors.New("allow_root: only root can use it; the kernel knows allow_other alone")
+	}
+	if n, err := fusefs.RemoveDead(c.dir, c.mount.subtype); err != nil {
+		return err
+	} else if n > 0 {
+		say(stderr, "%s: removed the mount of a daemon that is gone", c.dir)
 	}
 	_, err := fusefs.CheckMountPoint(c.dir)
 	return err
@@ -115,7 +120,7 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 			_ = server.Detach()
 		}
 	}
-	if !attend(server, fs.Failed(), signals, logger, parent != nil) {
+	if !attend(server, fs, signals, logger, parent != nil) {
 		logger.Error("stopped, as damage was found (errors=panic); run e2fsck", "damage", fs.Failure())
 		_ = server.Detach()
 		return exitSystem // whoever still uses the mount gets ENOTCONN
@@ -191,36 +196,22 @@ func (c *config) mountOptions(logger *slog.Logger, stderr io.Writer) fusefs.Opti
 }
 
 // attend waits for the end of the mount and returns true, or false when the file system
-// failed. SIGINT and SIGTERM ask for it: the first is
-// refused while files are in use, the second detaches the mount from the tree and lets
-// its users finish. SIGHUP ends a mount in the foreground only, where it means that
-// the terminal is gone.
-func attend(server *fusefs.Server, failed <-chan struct{}, signals <-chan os.Signal, logger *slog.Logger, daemon bool) bool {
+// failed. Signals ask for it. SIGHUP ends a mount in the foreground only, where it means
+// that the terminal is gone.
+func attend(server *fusefs.Server, fs *ext2.FS, signals <-chan os.Signal, logger *slog.Logger, daemon bool) bool {
 	asked := 0
 	for {
 		select {
 		case <-server.Done():
 			return true
-		case <-failed:
+		case <-fs.Failed():
 			return false
 		case s := <-signals:
 			if s == unix.SIGHUP && daemon {
 				continue
 			}
 			asked++
-			if asked > 1 {
-				if err := server.Detach(); err != nil {
-					logger.Error("cannot detach the mount", "error", err)
-				}
-				continue
-			}
-			err := server.Close()
-			switch {
-			case errors.Is(err, unix.EBUSY):
-				logger.Warn("not unmounted: files are in use; still serving (once more detaches the mount)", "signal", s.String())
-			case err != nil:
-				logger.Error("not unmounted", "error", err)
-			}
+			end(server, fs, s, asked > 1, logger)
 		}
 	}
 }
