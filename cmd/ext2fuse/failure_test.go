@@ -134,7 +134,7 @@ func TestImageShared(t *testing.T) {
 	}
 }
 
-// A mount point whose daemon was killed says how to get rid of what is left.
+// What a killed daemon left on the mount point is removed, unless somebody else made it.
 func TestDeadMount(t *testing.T) {
 	img, dir := ext2test.Make(t, ext2test.Options{}), mountPoint(t)
 	cmd, _ := foreground(t, img, dir)
@@ -142,10 +142,19 @@ func TestDeadMount(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd.Wait()
-	code, stderr := finish(t, command(t, "-o", "ro", img, dir))
+	code, stderr := finish(t, command(t, "-o", "ro,subtype=other", img, dir))
 	want := "ext2fuse: " + dir + ": a FUSE mount whose daemon is gone is in the way; remove it with \"umount " + dir + "\" or \"fusermount3 -u " + dir + "\"\n"
 	if code != exitMount || stderr != want {
 		t.Errorf("exit %d, %q; want %q", code, stderr, want)
 	}
-	unmount(t, dir)
+	code, stderr = finish(t, command(t, "-o", "ro", img, dir))
+	if want := "ext2fuse: " + dir + ": removed the mount of a daemon that is gone\n"; code != exitOK || stderr != want {
+		t.Errorf("exit %d, %q; want %q", code, stderr, want)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "lost+found")); err != nil {
+		t.Error(err)
+	}
+	if code, stderr := finish(t, command(t, "-u", dir)); code != exitOK || stderr != "" {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
 }

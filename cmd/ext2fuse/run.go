@@ -36,7 +36,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case c.version:
 		return show(stdout, versionText())
 	}
-	if err := c.check(); err != nil {
+	if err := c.check(stderr); err != nil {
 		say(stderr, "%v%s", err, hint(c.image, err))
 		return exitMount
 	}
@@ -65,10 +65,15 @@ func show(w io.Writer, text string) int {
 }
 
 // check refuses what is known beforehand not to work.
-func (c *config) check() error {
+func (c *config) check(stderr io.Writer) error {
 	switch {
 	case c.mount.noOthers && os.Geteuid() != 0:
 		return errors.New("allow_root: only root can use it; the kernel knows allow_other alone")
+	}
+	if n, err := fusefs.RemoveDead(c.dir, c.mount.subtype); err != nil {
+		return err
+	} else if n > 0 {
+		say(stderr, "%s: removed the mount of a daemon that is gone", c.dir)
 	}
 	_, err := fusefs.CheckMountPoint(c.dir)
 	return err
@@ -98,7 +103,9 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	if c.mount.describe {
 		describe(logger, fs)
 	}
-	server, err := fusefs.Mount(fs, c.dir, c.mountOptions(logger))
+	options := c.mountOptions(logger)
+	options.Finish = func() { closeImage(fs, logger) }
+	server, err := fusefs.Mount(fs, c.dir, options)
 	if err != nil {
 		_ = fs.Close()
 		say(stderr, "%v%s", err, hint(c.image, err))
@@ -113,18 +120,28 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 			_ = server.Detach()
 		}
 	}
-	if !attend(server, fs.Failed(), signals, logger, parent != nil) {
+	if !attend(server, fs, signals, logger, parent != nil) {
 		logger.Error("stopped, as damage was found (errors=panic); run e2fsck", "damage", fs.Failure())
 		_ = server.Detach()
 		return exitSystem // whoever still uses the mount gets ENOTCONN
-	}
-	if err := fs.Close(); err != nil {
-		logger.Error("closing the image failed", "error", err)
 	}
 	if interrupted {
 		return exitInterrupt
 	}
 	return exitOK
+}
+
+// closeImage closes the image once the file system is unmounted. Where it failed (errors=panic)
+// the image stays as it is.
+func closeImage(fs *ext2.FS, logger *slog.Logger) {
+	select {
+	case <-fs.Failed():
+		return
+	default:
+	}
+	if err := fs.Close(); err != nil {
+		logger.Error("closing the image failed", "error", err)
+	}
 }
 
 // writeOptions hands the words that concern writing to the file system.
@@ -179,17 +196,15 @@ func (c *config) mountOptions(logger *slog.Logger) fusefs.Options {
 }
 
 // attend waits for the end of the mount and returns true, or false when the file system
-// failed. SIGINT and SIGTERM ask for it: the first is
-// refused while files are in use, the second detaches the mount from the tree and lets
-// its users finish. SIGHUP ends a mount in the foreground only, where it means that
-// the terminal is gone.
-func attend(server *fusefs.Server, failed <-chan struct{}, signals <-chan os.Signal, logger *slog.Logger, daemon bool) bool {
+// failed. Signals ask for it. SIGHUP ends a mount in the foreground only, where it means
+// that the terminal is gone.
+func attend(server *fusefs.Server, fs *ext2.FS, signals <-chan os.Signal, logger *slog.Logger, daemon bool) bool {
 	asked := 0
 	for {
 		select {
 		case <-server.Done():
 			return true
-		case <-failed:
+		case <-fs.Failed():
 			return false
 		case s := <-signals:
 			if s == unix.SIGUSR1 {
@@ -200,19 +215,7 @@ func attend(server *fusefs.Server, failed <-chan struct{}, signals <-chan os.Sig
 				continue
 			}
 			asked++
-			if asked > 1 {
-				if err := server.Detach(); err != nil {
-					logger.Error("cannot detach the mount", "error", err)
-				}
-				continue
-			}
-			err := server.Close()
-			switch {
-			case errors.Is(err, unix.EBUSY):
-				logger.Warn("not unmounted: files are in use; still serving (once more detaches the mount)", "signal", s.String())
-			case err != nil:
-				logger.Error("not unmounted", "error", err)
-			}
+			end(server, fs, s, asked > 1, logger)
 		}
 	}
 }
