@@ -101,7 +101,7 @@ var wordGroups = []wordGroup{
 		{"resuid", "UID", "this user may use the reserved blocks", setID(func(c *config) *int64 { return &c.mount.writePolicy.resUID })},
 		{"resgid", "GID", "this group may use the reserved blocks", setID(func(c *config) *int64 { return &c.mount.writePolicy.resGID })},
 		{"commit", "SECONDS", "a change is durable after this time with nobody asking. 0 is the default, 5 seconds.", setCommit},
-		{"nojournal", "", "write in place, without a journal", setWrite(func(w *writeWords) { w.noJournal = true })},
+		{"nojournal", "", "write in place, without a journal", func(c *config, _ string) error { c.fs.NoJournal = true; return nil }},
 		{"barrier", "[0|1]", "wait for the disk where the order of writes matters (the default)", setBarrier},
 		{"nobarrier", "", "do not wait for the disk until unmount. Faster, and a crash of the machine may cost the image.", setWrite(func(w *writeWords) { w.noBarrier = true })},
 		{"discard", "", "punch freed blocks out of the image, or discard them on the device", setWrite(func(w *writeWords) { w.discard = true })},

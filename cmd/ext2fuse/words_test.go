@@ -71,9 +71,10 @@ func TestWordsMean(t *testing.T) {
 		{"nouser_xattr,noacl,user_xattr,acl", func(*config) {}},
 		{"noload", func(c *config) { c.fs.NoLoad = true }},
 		{"norecovery", func(c *config) { c.fs.NoLoad = true }},
-		{"oldalloc,noreservation,discard,barrier=0,nojournal", func(c *config) {
+		{"nojournal", func(c *config) { c.fs.NoJournal = true }},
+		{"oldalloc,noreservation,discard,barrier=0", func(c *config) {
 			c.mount.writePolicy = writeWords{resUID: -1, resGID: -1, oldAlloc: true, noReservation: true,
-				discard: true, noBarrier: true, noJournal: true}
+				discard: true, noBarrier: true}
 		}},
 		{"oldalloc,noreservation,discard,nobarrier,orlov,reservation,nodiscard,barrier", func(*config) {}},
 		{"offset=1m,sizelimit=3g", func(c *config) { c.fs.Offset, c.fs.SizeLimit = 1<<20, 3<<30 }},

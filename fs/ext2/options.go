@@ -67,6 +67,9 @@ type Options struct {
 	// NoBarrier leaves out the syncs of the device that make changes durable; it is
 	// synced at the end only.
 	NoBarrier bool
+	// NoJournal: changes are written in place, without a journal. A crash may then need a
+	// person and e2fsck, and lose what was thought safe.
+	NoJournal bool
 	// Commit is how soon a change is durable with nobody asking; 0 is 5 seconds.
 	Commit time.Duration
 	// Logger gets warnings and damage found; nil is slog.Default().
@@ -77,7 +80,7 @@ type Options struct {
 
 // testHooks are what tests of this package put in the place of the real thing.
 type testHooks struct {
-	writer   func(*FS) cache.Writer      // instead of the plain one
+	writer   func(*FS) cache.Writer      // instead of the journal
 	after    func(time.Duration, func()) // instead of time.AfterFunc
 	maxDirty int                         // blocks of one epoch
 	wrap     func(cache.Writer) cache.Writer
