@@ -142,7 +142,7 @@ func (fs *FS) markMounted() error {
 				sb.State &^= disk.StateValid
 			}
 			if l := fs.journal.loan; l != nil && l.journal != nil {
-				markLending(sb, l.inode.Block[0])
+				markLoan(sb, l.inode.Block[0])
 			}
 			sb.MntCount++
 			sb.Mtime = uint32(time.Now().Unix())
