@@ -126,8 +126,12 @@ func (fs *FS) openJournal() error {
 	return err
 }
 
+// pendingShare is the part of what one epoch may dirty that may wait in memory, besides it,
+// for its way from the journal to its place, one in so many.
+const pendingShare = 4
+
 func (fs *FS) logOptions(strange bool) jbd2.LogOptions {
-	return jbd2.LogOptions{MaxPending: fs.maxDirty() / 2 / 2, NoBarrier: fs.opts.NoBarrier, Strange: strange}
+	return jbd2.LogOptions{MaxPending: fs.maxDirty() / pendingShare, NoBarrier: fs.opts.NoBarrier, Strange: strange}
 }
 
 // openOwnJournal opens the journal that the file system has. One that an earlier mount
