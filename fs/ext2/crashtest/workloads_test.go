@@ -456,16 +456,6 @@ func mounts(d *driver) {
 	}
 }
 
-// workloadNamed finds workloads by a name, all of them by "".
-func workloadNamed(name string) (found []workload) {
-	for _, w := range workloads {
-		if name == "" || w.name == name {
-			found = append(found, w)
-		}
-	}
-	return found
-}
-
 // kinds counts the operations that succeeded, by their first word: a workload that the
 // file system refuses most of is no workload.
 func (d *driver) kinds() string {

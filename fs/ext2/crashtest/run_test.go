@@ -3,7 +3,6 @@ package crashtest
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -91,7 +90,7 @@ type runner struct {
 	j   *judge
 	dir string
 	row row
-	k   int // moments looked at
+	k   int // counts moments
 
 	first string // violation, when they are only counted
 }
@@ -101,6 +100,9 @@ func (s *setup) run(t testing.TB) *runner {
 	t.Helper()
 	d, f := s.record(t)
 	r := &runner{t: t, s: s, j: newJudge(d, f), dir: t.TempDir()}
+	for _, c := range s.work.name + s.name {
+		r.k += int(c) // so that short runs do not all leave out the same
+	}
 	r.row = row{work: s.work.name, name: s.name, block: s.image.BlockSize, ops: len(d.ops), events: len(f.log)}
 	for _, e := range f.log {
 		if e.Len == 0 {
@@ -119,8 +121,9 @@ func (s *setup) run(t testing.TB) *runner {
 			open++
 		}
 	}
+	s.cuts += max(s.prefixes-events, 0) // there are no more
 	if s.killed {
-		s.cuts = 0
+		s.prefixes, s.cuts = s.prefixes+s.cuts, 0
 	}
 	perEvent := float64(s.cuts) / float64(max(open, 1))
 	prefix, cut := 0.0, 0.0
@@ -274,10 +277,10 @@ func (r *runner) report(m moment, image *blockiotest.Mem, lost []string, lo, hi 
 		fmt.Fprintf(&b, "\t%d [%d,%d) %s\n", k, r.j.ops[k].begin, r.j.ops[k].end, r.j.ops[k].name)
 	}
 	fmt.Fprintf(&b, "again: go test ./fs/ext2/crashtest -run TestCrash -crash.workload %s -crash.setup %s -crash.seed %d -crash.scale %d -crash.at %v -v",
-		r.s.work.name, r.s.name, r.s.seed, max(r.s.scale, 1), m)
+		r.s.work.name, r.s.name, r.s.seed, *flagScale, m)
 	if r.s.keep != "" {
 		path := filepath.Join(r.s.keep, fmt.Sprintf("%s-%s-%d-%d.img", r.s.work.name, r.s.name, m.n, m.cut))
-		if err := os.WriteFile(path, image.Bytes(0, image.Size()), 0o600); err == nil {
+		if err := store(image, path); err == nil {
 			fmt.Fprintf(&b, "\nthe image: %s", path)
 		}
 	}

@@ -58,9 +58,20 @@ func e2fsck(path string, args ...string) (int, string) {
 	return 0, string(out)
 }
 
-// store writes an image to a file.
+// store writes an image to a file, which is sparse.
 func store(m *blockiotest.Mem, path string) error {
-	return os.WriteFile(path, m.Bytes(0, m.Size()), 0o600)
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = f.Truncate(m.Size())
+	m.Pieces(func(off int64, data []byte) {
+		if err == nil {
+			_, err = f.WriteAt(data, off)
+		}
+	})
+	return err
 }
 
 func loadFile(path string) (*blockiotest.Mem, error) {
