@@ -121,10 +121,15 @@ func daemonOf(t *testing.T, dir string) int {
 	return 0
 }
 
-// ended tells whether a process has ended; who has died but was not collected, has.
+// ended tells whether a process has ended; who has died but was not collected, has. Its
+// first thread may be dead while others still hold the image.
 func ended(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err != nil || strings.Contains(string(stat), ") Z ")
+	if err != nil || !strings.Contains(string(stat), ") Z ") {
+		return err != nil
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	return err != nil || len(threads) <= 1
 }
 
 func needRoot(t *testing.T) {

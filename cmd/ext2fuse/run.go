@@ -19,13 +19,21 @@ import (
 
 // run does what the arguments ask and gives the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		// An image that is called like a verb is ./NAME.
+		if v := findVerb(args[0]); v != nil {
+			return v.main(args[1:], stdout, stderr)
+		}
+	}
 	c, err := parseCommandLine(args)
 	switch {
 	case err != nil:
 		say(stderr, "%v (see ext2fuse --help)", err)
 		return exitUsage
 	case c.help:
-		return show(stdout, helpText)
+		return show(stdout, helpText())
+	case c.words:
+		return show(stdout, wordHelp())
 	case c.version:
 		return show(stdout, versionText())
 	}
@@ -126,8 +134,10 @@ func (c *config) writeOptions() {
 		c.fs.MountPoint = dir
 	}
 	c.fs.GrpID, c.fs.Discard, c.fs.NoBarrier, c.fs.Commit = w.groupID, w.discard, w.noBarrier, w.commit
+	c.fs.OldAlloc, c.fs.NoReservation = w.oldAlloc, w.noReservation
 	c.fs.Sync = c.mount.flags&unix.MS_SYNCHRONOUS != 0
 	c.fs.DirSync = c.mount.flags&unix.MS_DIRSYNC != 0
+	c.fs.NoDirAtime = c.mount.flags&unix.MS_NODIRATIME != 0
 	for _, id := range []struct {
 		from int64
 		to   **uint32
@@ -142,8 +152,6 @@ func (c *config) writeOptions() {
 		c.fs.Atime = ext2.NoAtime
 	case c.mount.flags&unix.MS_STRICTATIME != 0:
 		c.fs.Atime = ext2.StrictAtime
-	case c.mount.flags&unix.MS_NODIRATIME != 0:
-		c.fs.Atime = ext2.NoDirAtime
 	}
 }
 

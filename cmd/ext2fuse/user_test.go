@@ -169,11 +169,12 @@ func TestPlainUserFailures(t *testing.T) {
 	}
 }
 
-// inNamespace runs a shell script with a mount table of its own.
+// inNamespace runs a shell script with a mount table of its own, in which nothing stays
+// mounted that other tests unmount meanwhile.
 func inNamespace(t *testing.T, script string, env ...string) (string, error) {
 	t.Helper()
 	needRoot(t)
-	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-e", "-c", script)
+	cmd := exec.Command("unshare", "-m", "--propagation", "slave", "sh", "-e", "-c", script)
 	cmd.Env = append(append(os.Environ(), asCommand+"=1"), env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err

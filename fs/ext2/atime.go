@@ -13,14 +13,13 @@ type AtimePolicy uint8
 const (
 	Relatime    AtimePolicy = iota // when it is not behind the last change, or a day old
 	NoAtime                        // never
-	NoDirAtime                     // as Relatime, for directories never
 	StrictAtime                    // always
 )
 
 // accessed notes that the inode was read. It is called without the inode's lock.
 func (in *Inode) accessed() {
 	fs := in.fs
-	if fs.readOnly.Load() || fs.opts.Atime == NoAtime || fs.opts.Atime == NoDirAtime && in.IsDir() {
+	if fs.readOnly.Load() || fs.opts.Atime == NoAtime || fs.opts.NoDirAtime && in.IsDir() {
 		return
 	}
 	in.mu.RLock()

@@ -29,14 +29,14 @@ func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
 	if disk.FileType(mode) == disk.TypeUnknown {
 		return nil, ErrInvalid
 	}
-	if err := checkTarget(mode, o.Target, dir.fs.blockSize); err != nil {
-		return nil, err
-	}
 	var in *Inode
 	err := dir.fs.update(nameCredits, func() (err error) {
 		dir.mu.Lock()
 		defer dir.mu.Unlock()
 		if err := dir.mayAddLocked(name); err != nil {
+			return err
+		}
+		if err := checkTarget(mode, o.Target, dir.fs.blockSize); err != nil {
 			return err
 		}
 		dir.alloc.privileged = o.Cred.reserved(dir.fs)

@@ -43,6 +43,13 @@ type Options struct {
 	NoReadAhead bool
 	// Atime says when reading changes a time of last access. Relatime is the default.
 	Atime AtimePolicy
+	// NoDirAtime leaves those of directories alone.
+	NoDirAtime bool
+	// OldAlloc puts directories into the groups with most free blocks, in place of
+	// spreading those at the top and keeping the others near their parents.
+	OldAlloc bool
+	// NoReservation: no room is kept behind files that grow.
+	NoReservation bool
 	// GrpID: new objects get the group of their directory (grpid, bsdgroups).
 	GrpID bool
 	// ResUID and ResGID may use the reserved blocks, instead of those the superblock

@@ -1,6 +1,7 @@
 package ext2test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -62,17 +63,23 @@ func NeedFUSE(t testing.TB) {
 // The mount goes away with the test, or by Unmount.
 func KernelMount(t testing.TB, img string, options ...string) string {
 	t.Helper()
+	return KernelMountAs(t, "ext2", img, options...)
+}
+
+// KernelMountAs is KernelMount with a type of file system other than ext2.
+func KernelMountAs(t testing.TB, typ, img string, options ...string) string {
+	t.Helper()
 	NeedKernelMount(t)
 	dir := filepath.Join(t.TempDir(), "kernel")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "mount", "-t", "ext2", "-o", strings.Join(append([]string{"loop"}, options...), ","), img, dir)
+	run(t, "mount", "-t", typ, "-o", strings.Join(append([]string{"loop"}, options...), ","), img, dir)
 	t.Cleanup(func() {
 		if !mounted(dir) {
 			return
 		}
-		if err := unmount(dir); err != nil {
+		if err := KernelUnmount(dir); err != nil {
 			t.Error(err)
 			unix.Unmount(dir, unix.MNT_DETACH) // or the test's directory could not be removed
 		}
@@ -83,16 +90,24 @@ func KernelMount(t testing.TB, img string, options ...string) string {
 // Unmount unmounts what KernelMount mounted; the image is complete afterwards.
 func Unmount(t testing.TB, dir string) {
 	t.Helper()
-	if err := unmount(dir); err != nil {
+	if err := KernelUnmount(dir); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// unmount unmounts dir. While it is busy it tries again for a while: a process that
-// another test starts at this moment holds our descriptors between fork and exec.
-func unmount(dir string) error {
-	deadline := time.Now().Add(5 * time.Second)
+// patience is how long KernelUnmount waits for others to let go of a mount.
+const patience = time.Minute
+
+// KernelUnmount unmounts an image that the kernel's driver mounted at dir; the image is
+// complete when it returns without an error. While the mount is busy it tries again: a
+// process that another test starts at this moment holds our descriptors between fork and
+// exec. And it waits for the loop device to let go of the image: a process with a mount
+// table of its own, which another test has just then, keeps the file system mounted, and
+// half of it unwritten.
+func KernelUnmount(dir string) error {
+	deadline := time.Now().Add(patience)
 	backing := backingFile(dir)
+	image, _ := os.ReadFile(backing)
 	for ; ; time.Sleep(10 * time.Millisecond) {
 		out, err := exec.Command(tool("umount"), dir).CombinedOutput()
 		if err == nil {
@@ -102,13 +117,14 @@ func unmount(dir string) error {
 			return fmt.Errorf("umount %s: %w: %s", dir, err, out)
 		}
 	}
-	// The loop device lets go of the image a moment later, when whoever else looks at it
-	// just then (udev does) has closed it.
-	for backing != "" && time.Now().Before(deadline) {
-		if _, err := os.Stat(backing); err != nil {
+	for ; backing != ""; time.Sleep(time.Millisecond) {
+		// The device may have been given to somebody else's image at once.
+		if now, err := os.ReadFile(backing); err != nil || !bytes.Equal(now, image) {
 			break
 		}
-		time.Sleep(time.Millisecond)
+		if time.Now().After(deadline) {
+			return fmt.Errorf("umount %s: the loop device does not let go of the image (%s)", dir, backing)
+		}
 	}
 	return nil
 }

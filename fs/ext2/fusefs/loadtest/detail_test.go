@@ -306,8 +306,8 @@ func protected(t *testing.T, dir string, r *report) {
 		f, d := p("f"+flag), p("d"+flag)
 		r.add("%s truncate %v, chmod %v, unlink %v, rename %v, link %v, xattr %v", flag, unix.Truncate(f, 0), unix.Chmod(f, 0o600),
 			unix.Unlink(f), unix.Rename(f, p("g")), unix.Link(f, p("l")), unix.Setxattr(f, "user.a", []byte("b"), 0))
-		r.add("%s in directory: create %v, unlink %v, mkdir %v, rename in %v", flag, os.WriteFile(d+"/new", nil, 0o644) != nil,
-			unix.Unlink(d+"/in"), unix.Mkdir(d+"/nd", 0o755), unix.Rename(d+"/in", d+"/out"))
+		r.add("%s in directory: create %v, unlink %v, mkdir %v, rename in %v, too long a link %v", flag, os.WriteFile(d+"/new", nil, 0o644) != nil,
+			unix.Unlink(d+"/in"), unix.Mkdir(d+"/nd", 0o755), unix.Rename(d+"/in", d+"/out"), unix.Symlink(strings.Repeat("t", 4096-1), d+"/s"))
 		// Whether the kernel refuses at open or a FUSE server at the write: it is refused.
 		for _, how := range []int{unix.O_WRONLY, unix.O_WRONLY | unix.O_APPEND, unix.O_RDWR} {
 			fd, err := unix.Open(f, how|unix.O_CLOEXEC, 0)

@@ -362,6 +362,20 @@ func (s *Side) flags(p string, o Op) Result {
 	return count(v&flagsSeen, err)
 }
 
+// clearFlags takes all flags off a directory.
+func clearFlags(dir string) error {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	old, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
+	if err != nil || old&flagsSeen == 0 {
+		return err
+	}
+	return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, old&^flagsSeen)
+}
+
 // as does one thing with another user's file system credentials.
 func (s *Side) as(p string, o Op) Result {
 	if o.Off != 0 {

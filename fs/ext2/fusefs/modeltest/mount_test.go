@@ -146,13 +146,16 @@ func newPair(t *testing.T, s *shape) (*Pair, error) {
 	}
 	mount := func() error {
 		o := "rw"
+		if s.full {
+			o += ",nojournal" // a borrowed one takes from the reserve, and full comes sooner
+		}
 		if *options != "" {
 			o += "," + *options
 		}
 		return errors.Join(sh(bin, "-o", o, ours, p.Ours), sh("mount", "-t", "ext2", "-o", "loop", theirs, p.Theirs))
 	}
 	unmount := func() error {
-		return errors.Join(sh("umount", p.Ours), sh("umount", p.Theirs), waitUnlocked(ours), sh("e2fsck", "-f", "-n", ours), sh("e2fsck", "-f", "-n", theirs))
+		return errors.Join(sh("umount", p.Ours), ext2test.KernelUnmount(p.Theirs), waitUnlocked(ours), sh("e2fsck", "-f", "-n", ours), sh("e2fsck", "-f", "-n", theirs))
 	}
 	mounted := false
 	t.Cleanup(func() {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Pair is two equal, freshly mounted file systems: ours and the oracle.
@@ -26,7 +28,12 @@ type Divergence struct {
 	Ours, Theirs Result
 	Trees        []string // final trees differ: the differing lines
 	Err          error    // the check of an image failed
+	Before       []string // what the worker did last, and what came of it
 }
+
+// history is how many operations before a divergence are shown. One that depends on
+// timing may not be had again.
+const history = 40
 
 func (d *Divergence) Error() string {
 	switch {
@@ -35,7 +42,7 @@ func (d *Divergence) Error() string {
 	case d.Trees != nil:
 		return fmt.Sprintf("trees differ in %d lines (- ours, + theirs):\n%s", len(d.Trees), strings.Join(d.Trees[:min(20, len(d.Trees))], "\n"))
 	}
-	return fmt.Sprintf("worker %d step %d: %v\n  ours:   %v\n  theirs: %v", d.Worker, d.Step, d.Op, d.Ours, d.Theirs)
+	return fmt.Sprintf("worker %d step %d: %v\n  ours:   %v\n  theirs: %v\nbefore that\n%s", d.Worker, d.Step, d.Op, d.Ours, d.Theirs, strings.Join(d.Before, "\n"))
 }
 
 // Sequence makes the operations of each worker. Workers have directories of their
@@ -45,7 +52,7 @@ func Sequence(seed uint64, workers, steps int, p Profile) [][]Op {
 	for w := range all {
 		q := p
 		if workers > 1 {
-			q.Root = fmt.Sprintf("w%d", w)
+			q.Root = workerDir(w)
 			all[w] = append(all[w], Op{Kind: Mkdir, Path: q.Root, Mode: 0o777})
 		}
 		g := NewGenerator(seed+uint64(w)*0x9e3779b97f4a7c15, q)
@@ -56,9 +63,11 @@ func Sequence(seed uint64, workers, steps int, p Profile) [][]Op {
 	return all
 }
 
+func workerDir(w int) string { return fmt.Sprintf("w%d", w) }
+
 // Run applies the sequences to a pair, one goroutine a worker, and compares. full
 // says that the image may fill up: the two sides may then run out at different
-// moments, and a file on which they disagree for that reason is emptied on both.
+// moments, and what they disagree on for that reason is emptied on both.
 func Run(p *Pair, seqs [][]Op, full bool) *Divergence {
 	var wg sync.WaitGroup
 	found := make([]*Divergence, len(seqs))
@@ -66,7 +75,11 @@ func Run(p *Pair, seqs [][]Op, full bool) *Divergence {
 		wg.Add(1)
 		go func() { // ends locked to its thread, which ends with it
 			defer wg.Done()
-			found[w] = runWorker(p, w, ops, full)
+			top := ""
+			if len(seqs) > 1 {
+				top = workerDir(w)
+			}
+			found[w] = runWorker(p, w, ops, top, full)
 		}()
 	}
 	wg.Wait()
@@ -81,12 +94,13 @@ func Run(p *Pair, seqs [][]Op, full bool) *Divergence {
 	return compareTrees(p)
 }
 
-func runWorker(p *Pair, w int, ops []Op, full bool) *Divergence {
+func runWorker(p *Pair, w int, ops []Op, top string, full bool) *Divergence {
 	ours, theirs := NewSide(p.Ours), NewSide(p.Theirs)
 	theirs.FillHoles = true
 	ours.NoHoles, theirs.NoHoles = p.NoHoles, p.NoHoles
 	defer ours.Close()
 	defer theirs.Close()
+	var before []string
 	for i, o := range ops {
 		if o.Kind == RemountAll {
 			ours.Close()
@@ -97,15 +111,15 @@ func runWorker(p *Pair, w int, ops []Op, full bool) *Divergence {
 			continue
 		}
 		a, b := ours.Apply(o), theirs.Apply(o)
-		if a == b && !(o.Kind == Fallocate && ranOut(o, a)) || refusedEarlier(o, a, b) {
-			continue // a fallocate that ran out may have come to different lengths
+		before = append(before[max(0, len(before)-history):], fmt.Sprintf("  %d: %v: %v | %v", i, o, a, b))
+		switch {
+		case full && (ranOut(o, a) || ranOut(o, b)) && (a != b || o.leavesPart()):
+			if err := errors.Join(settle(ours, o, top), settle(theirs, o, top)); err != nil {
+				return &Divergence{Worker: w, Step: i, Op: o, Err: err}
+			}
+		case a != b && !refusedEarlier(o, a, b):
+			return &Divergence{Worker: w, Step: i, Op: o, Ours: a, Theirs: b, Before: before}
 		}
-		if full && (ranOut(o, a) || ranOut(o, b)) {
-			settle(ours, o)
-			settle(theirs, o)
-			continue
-		}
-		return &Divergence{Worker: w, Step: i, Op: o, Ours: a, Theirs: b}
 	}
 	return nil
 }
@@ -126,22 +140,61 @@ func ranOut(o Op, r Result) bool {
 	if r.Errno == syscall.ENOSPC {
 		return true
 	}
-	return r.Errno == 0 && (o.Kind == PWrite || o.Kind == Append || o.Kind == WriteAs) && r.N < o.Len
+	switch o.Kind {
+	case PWrite, Append, WriteAs, CopyRange:
+		return r.Errno == 0 && r.N < o.Len
+	}
+	return false
 }
 
-// settle brings a file on which the sides disagree back to a state they share.
-func settle(s *Side, o Op) {
-	if o.usesSlot() {
-		s.Apply(Op{Kind: FTruncate, Slot: o.Slot})
-		s.Apply(Op{Kind: FTruncate, Slot: o.Slot2})
-		return
+// settle brings two sides that disagree, because one of them ran out of space, back to a
+// state they share. Where only the content of an open file can differ, that file is
+// emptied. Else the worker's directory is: a file that one side has not, or whose
+// attributes differ, may have other names, be open, or be a directory with files in it.
+func settle(s *Side, o Op, top string) error {
+	var err error
+	switch o.Kind {
+	case PWrite, Append, MmapWrite, Fallocate:
+		err = unix.Ftruncate(s.fd(o.Slot), 0)
+	case CopyRange:
+		err = unix.Ftruncate(s.fd(o.Slot2), 0)
+	default:
+		s.Close()
+		err = empty(s.abs(top))
 	}
-	for _, path := range []string{o.Path, o.Path2} {
-		if path != "" {
-			s.Apply(Op{Kind: Unlink, Path: path})
-			s.Apply(Op{Kind: Rmdir, Path: path})
+	if err != nil {
+		return fmt.Errorf("settling %v below %s: %w", o, s.Root, err)
+	}
+	return nil
+}
+
+// empty removes all there is in a directory, which ends with new times and no flags.
+func empty(dir string) error {
+	if err := clearFlags(dir); err != nil {
+		return err
+	}
+	names, err := listDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		p := dir + "/" + n
+		var st unix.Stat_t
+		if err := unix.Lstat(p, &st); err != nil {
+			return err
+		}
+		switch {
+		case n == "lost+found":
+		case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+			err = errors.Join(empty(p), unix.Rmdir(p))
+		default:
+			err = unix.Unlink(p)
+		}
+		if err != nil {
+			return err
 		}
 	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, dir, nil, 0)
 }
 
 func compareTrees(p *Pair) *Divergence {
