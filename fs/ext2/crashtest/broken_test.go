@@ -23,12 +23,7 @@ type brokenWriter struct {
 
 func (b brokenWriter) Write(s *cache.Snapshot) error { return b.write(b.Writer, s) }
 
-func (b brokenWriter) Tidy(idle bool) error {
-	if t, ok := b.Writer.(cache.Tidier); ok {
-		return t.Tidy(idle)
-	}
-	return nil
-}
+func (b brokenWriter) Tidy(idle bool) error { return tidy(b.Writer, idle) }
 
 // lateContent is a device that content reaches only behind the sync that follows it.
 type lateContent struct {

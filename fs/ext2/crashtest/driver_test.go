@@ -14,6 +14,7 @@ import (
 
 	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
+	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
@@ -71,6 +72,12 @@ func newDriver(t testing.TB, s *setup) *driver {
 	}
 	hooks := s.hooks
 	hooks.After = d.after
+	hooks.Wrap = func(w cache.Writer) cache.Writer {
+		if s.hooks.Wrap != nil {
+			w = s.hooks.Wrap(w)
+		}
+		return promised{w, d}
+	}
 	d.opts = s.opts
 	d.opts.Logger = quiet
 	d.opts = d.opts.WithHooks(hooks)

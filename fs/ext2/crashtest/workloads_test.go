@@ -33,6 +33,7 @@ var workloads = []workload{
 	{"reuse", reuse},
 	{"mix", mixed},
 	{"mounts", mounts},
+	{"parallel", parallel},
 }
 
 // sometimes lets what the background has to do come, or a commit, in three of n cases.
