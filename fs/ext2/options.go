@@ -80,7 +80,6 @@ type Options struct {
 
 // testHooks are what tests of this package put in the place of the real thing.
 type testHooks struct {
-	writer   func(*FS) cache.Writer      // instead of the journal
 	after    func(time.Duration, func()) // instead of time.AfterFunc
 	maxDirty int                         // blocks of one epoch
 	wrap     func(cache.Writer) cache.Writer

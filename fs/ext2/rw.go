@@ -61,9 +61,6 @@ func (fs *FS) startWriting() error {
 
 // writer is what carries checkpoints to the device.
 func (fs *FS) writer() cache.Writer {
-	if w := fs.opts.testing.writer; w != nil {
-		return w(fs)
-	}
 	if wrap := fs.opts.testing.wrap; wrap != nil {
 		return wrap(&fs.journal)
 	}
