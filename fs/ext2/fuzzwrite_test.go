@@ -275,12 +275,14 @@ func (g *guard) zone(block uint64) string {
 	return ""
 }
 
-// belongs tells whether the request may touch such a block. A checkpoint merges bitmaps
-// with neighbours that are not of the file system's own structures.
+// belongs tells whether the request may touch such a block. A checkpoint merges what is
+// adjacent.
 func belongs(b *blockio.Bio, zone string) bool {
 	switch {
 	case b.Op == blockio.Discard || b.For == blockio.Data || b.For == blockio.Directory || b.For == blockio.Journal:
 		return zone == ""
+	case b.For == blockio.Mixed:
+		return true
 	case b.For == blockio.InodeTable:
 		return zone == "inode table"
 	case b.For == blockio.Super || b.For == blockio.GroupDesc:
