@@ -268,13 +268,14 @@ func (r *runner) recoveryCut(image *blockiotest.Mem, f *found) string {
 // report tells of a violation all that is needed to look into it.
 func (r *runner) report(m moment, image *blockiotest.Mem, lost []string, lo, hi int, complaint string) {
 	var b strings.Builder
+	complaint = complaint[:min(len(complaint), 4000)]
 	fmt.Fprintf(&b, "%s, %s, at %v of %d events (last sync before event %d):\n%s\n", r.s.work.name, r.s.name, m, len(r.j.film.log), r.j.film.from, complaint)
 	if len(lost) > 0 {
 		fmt.Fprintf(&b, "with no more lost than\n\t%s\n", strings.Join(lost[:min(len(lost), 20)], "\n\t"))
 	}
 	fmt.Fprintf(&b, "operations, the first of them durable:\n")
 	for k := max(lo, hi-25); k <= hi; k++ {
-		fmt.Fprintf(&b, "\t%d [%d,%d) %s\n", k, r.j.ops[k].begin, r.j.ops[k].end, r.j.ops[k].name)
+		fmt.Fprintf(&b, "\t%d [%d,%d) %.150s\n", k, r.j.ops[k].begin, r.j.ops[k].end, r.j.ops[k].name)
 	}
 	fmt.Fprintf(&b, "again: go test ./fs/ext2/crashtest -run TestCrash -crash.workload %s -crash.setup %s -crash.seed %d -crash.scale %d -crash.at %v -v",
 		r.s.work.name, r.s.name, r.s.seed, *flagScale, m)

@@ -129,7 +129,7 @@ func kernelRecover(t testing.TB, image *blockiotest.Mem, dir string) (*found, er
 	if err := os.MkdirAll(mnt, 0o700); err != nil {
 		return nil, err
 	}
-	if out, err := exec.Command("mount", "-o", "loop", path, mnt).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "ext4", "-o", "loop", path, mnt).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("the kernel does not mount it: %v: %s", err, out)
 	}
 	seen, walkErr := kernelTree(mnt)
@@ -150,10 +150,10 @@ func kernelRecover(t testing.TB, image *blockiotest.Mem, dir string) (*found, er
 	if err != nil {
 		return nil, err
 	}
-	for p, n := range f.byPath {
+	for _, n := range f.Nodes {
 		for _, name := range n.Paths {
 			if size, ok := seen[name]; !ok || n.Inode.IsReg() && size != int64(n.Inode.Size) {
-				return nil, fmt.Errorf("the kernel shows %s (%s) with size %d: %v", name, p, size, ok)
+				return nil, fmt.Errorf("the kernel shows %s: %v, with size %d, expected %d", name, ok, size, n.Inode.Size)
 			}
 			delete(seen, name)
 		}
