@@ -46,6 +46,8 @@ func setups() []setup {
 		{name: "tight-1k", image: small, hooks: tight, opts: ext2.Options{CacheBytes: 256 << 10}, scale: 3},
 		{name: "groups-1k", image: with(small, "-g", "1024")},
 		{name: "linear-1k", image: linear},
+		{name: "second-1k", image: small, second: true},
+		{name: "second-ext3", image: own(small), second: true},
 		{name: "discard-4k", image: large, opts: ext2.Options{Discard: true}},
 		{name: "nobarrier-1k", image: small, opts: ext2.Options{NoBarrier: true}, killed: true},
 		{name: "plain-1k", image: small, opts: ext2.Options{NoJournal: true}, settled: true},

@@ -30,6 +30,7 @@ type setup struct {
 	mountEvery, tornEvery, fsckEvery, kernelEvery int
 
 	killed  bool // the daemon dies, the host does not
+	second  bool // the image is one that a power cut left in the midst of another load
 	settled bool // only moments right behind a sync, at which a plain mount is whole, too
 
 	// Rules that are broken to see that it is found out.
@@ -69,6 +70,23 @@ func (r *row) add(s row) {
 
 // maxViolations ends a run: the first ones say it all.
 const maxViolations = 3
+
+// begin is the image that the workload finds.
+func (s *setup) begin(t testing.TB) *blockiotest.Mem {
+	if !s.second {
+		return Image(t, s.image)
+	}
+	first := *s
+	first.second, first.seed, first.work = false, s.seed+1000, workload{"mix", mixed}
+	_, f := first.record(t)
+	for n := len(f.log) * 3 / 4; n > 0; n-- {
+		if image, _ := f.image(moment{n, min(f.open(n), 1)}); !between(image) {
+			return image
+		}
+	}
+	t.Fatal("the first load never had a journal")
+	return nil
+}
 
 // record carries out the workload.
 func (s *setup) record(t testing.TB) (*driver, *film) {

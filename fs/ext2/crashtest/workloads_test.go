@@ -331,7 +331,7 @@ func openUnlinked(d *driver) {
 		d.sometimes(6)
 		if i%4 == 3 {
 			d.rmdir(p)
-		} else {
+		} else if h != nil {
 			d.unlink(p)
 			d.writeHandle(h, d.rnd.Int64N(40_000), 1+d.rnd.Int64N(10_000))
 		}
