@@ -19,7 +19,7 @@ func recorded(t *testing.T, img ext2test.Options, o Options) (*FS, *blockiotest.
 	t.Helper()
 	dev := blockiotest.NewRecorder(loadImage(t, img))
 	var timers handTimers
-	o.Logger, o.testing.after = quiet, timers.after
+	o.Logger, o.testing.After = quiet, timers.after
 	fs, err := New(dev, o)
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +269,7 @@ func TestFsyncsAreShared(t *testing.T) {
 // waits in the journal.
 func TestDirtyMemoryIsBounded(t *testing.T) {
 	const bound = 4 * freeCredits
-	fs, dev, _ := recorded(t, ext2test.Options{Size: 64 << 20, BlockSize: 1024, Inodes: 30000}, Options{testing: testHooks{maxDirty: bound}})
+	fs, dev, _ := recorded(t, ext2test.Options{Size: 64 << 20, BlockSize: 1024, Inodes: 30000}, Options{testing: Hooks{MaxDirty: bound}})
 	root, _ := fs.Root()
 	most := int64(0)
 	for i := range 4000 {
