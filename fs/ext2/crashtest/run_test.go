@@ -202,11 +202,11 @@ func (r *runner) replayed(image *blockiotest.Mem, lo, hi int) string {
 	return r.j.verdict(f, lo, hi)
 }
 
-// recovered is what the replay of the journal gives, where there is one to replay.
+// recovered is what the replay of the journal gives, and where there is none yet, or none
+// any more, what the next mount makes of the image.
 func (r *runner) recovered(image *blockiotest.Mem) (*found, error) {
 	if between(image) && !r.s.settled {
-		r.row.fscks++
-		return preen(image, r.dir, false)
+		return mountAndUnmount(image.Clone())
 	}
 	return replay(image)
 }
@@ -222,7 +222,7 @@ func (r *runner) look(image *blockiotest.Mem, lo, hi int) string {
 	}
 	if r.due(r.s.mountEvery) {
 		r.row.mounts++
-		g, err := mountAndUnmount(image.Clone(), r.dir)
+		g, err := mountAndUnmount(image.Clone())
 		if complaint := r.compare("mounting and unmounting", f, g, err); complaint != "" {
 			return complaint
 		}
@@ -232,16 +232,16 @@ func (r *runner) look(image *blockiotest.Mem, lo, hi int) string {
 			return complaint
 		}
 	}
-	if r.due(r.s.fsckEvery) {
+	if r.due(r.s.fsckEvery) || between(image) && r.due((r.s.fsckEvery+9)/10) {
 		r.row.fscks++
 		g, err := preen(image, r.dir, f.forgetful())
 		if complaint := r.compare("e2fsck -p", f, g, err); complaint != "" {
 			return complaint
 		}
 	}
-	if r.due(r.s.kernelEvery) {
+	if r.due(r.s.kernelEvery) && !between(image) {
 		r.row.kern++
-		g, err := kernelRecover(r.t, image, r.dir)
+		g, err := kernelRecover(image, r.dir)
 		if complaint := r.compare("the kernel", f, g, err); complaint != "" {
 			return complaint
 		}
