@@ -126,8 +126,8 @@
 // # Files
 //
 // engine.go is the interface for reading, request.go the walk, fallback.go the pages of
-// other shapes, boundary.go and bet.go what happens at a boundary, lend.go what is not read
-// at all. write.go is the interface
-// for writing and the pages, writewalk.go the walk, writeerrors.go the errors that stick.
-// transfers.go has the bios and their completion, prefetch.go the advice to the host.
+// other shapes, boundary.go and bet.go what happens at a boundary, lend.go what is not
+// read at all. write.go is the interface for writing and the pages, writewalk.go the walk,
+// writeerrors.go the errors that stick. transfers.go has the bios and their completion,
+// prefetch.go the advice to the host.
 package mpage
