@@ -1,5 +1,6 @@
 # What there is to do; `make` alone says it.
 
+COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 5m
 SOAKTIME ?= 10m
@@ -24,7 +25,15 @@ setup: ## install what building and testing need (Debian)
 .PHONY: build
 build: ## bin/ext2fuse, static
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ext2fuse ./cmd/ext2fuse
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/ext2fuse ./cmd/ext2fuse
+
+.PHONY: docs
+docs: build ## dist/ext2fuse.8 and dist/completions: manual page and completions, from the program's tables
+	@mkdir -p dist/completions
+	bin/ext2fuse manpage >dist/ext2fuse.8
+	bin/ext2fuse completion bash >dist/completions/ext2fuse.bash
+	bin/ext2fuse completion zsh >dist/completions/_ext2fuse
+	bin/ext2fuse completion fish >dist/completions/ext2fuse.fish
 
 .PHONY: demo
 demo: setup build ## make an image, mount it, show it, unmount it, check it

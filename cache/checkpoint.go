@@ -22,6 +22,13 @@ type Writer interface {
 	Close() error
 }
 
+// Tidier is a Writer that brings blocks to their places later than it writes them.
+type Tidier interface {
+	// Tidy does what is due of that, with nobody waiting; idle says that nothing was
+	// written for a while. An error ends all writing, as one of Write does.
+	Tidy(idle bool) error
+}
+
 // DirtyBlock is a block of a snapshot. Data must not be changed.
 type DirtyBlock struct {
 	Block uint64
@@ -46,10 +53,16 @@ type Snapshot struct {
 // their place on the device by then.
 func (s *Snapshot) Settle() {
 	for i := range s.Blocks {
-		if b := s.Blocks[i].buf; b != nil {
-			b.thaw(s)
-			s.Blocks[i].buf = nil
-		}
+		s.SettleBlock(i)
+	}
+}
+
+// SettleBlock is Settle for Blocks[i] alone: it is in its place, or a later snapshot,
+// which is written, has it or revokes it.
+func (s *Snapshot) SettleBlock(i int) {
+	if b := s.Blocks[i].buf; b != nil {
+		b.thaw(s)
+		s.Blocks[i].buf = nil
 	}
 }
 
@@ -59,6 +72,7 @@ type CheckpointOptions struct {
 	Reserve    int           // blocks of those that BeforeSnapshot may dirty
 	Background time.Duration // from the first change of an epoch to its snapshot; 0 is never
 	Flush      time.Duration // from a change to its durability, with nobody asking; 0 is never
+	Idle       time.Duration // from the last write to Tidier.Tidy; 0 is never
 	// BeforeSnapshot runs under the exclusive checkpoint lock. It may change buffers.
 	BeforeSnapshot func()
 	// AfterDurable says that all epochs up to this one are durable.
@@ -90,16 +104,23 @@ type Checkpoint struct {
 	wake chan struct{} // capacity 1: the writer goroutine has something to do
 	done chan struct{} // closed when it has ended
 
+	stats checkpointStats
+
 	mu       sync.Mutex
-	changed  *sync.Cond // any of the fields below, or the epoch
-	promised int        // credits of operations that have begun and not ended
-	waiting  int        // operations that wait in Begin
-	armed    bool       // the background timer runs
-	armedDur bool       // the flush timer runs
-	written  uint64     // epochs up to this one are written
-	durable  uint64     // epochs up to this one are durable
-	wantOut  uint64     // epochs up to this one shall be written
-	wantDur  uint64     // epochs up to this one shall be durable
+	changed  *sync.Cond    // any of the fields below, or the epoch
+	promised int           // credits of operations that have begun and not ended
+	waiting  int           // operations that wait in Begin
+	armed    bool          // the background timer runs
+	armedDur bool          // the flush timer runs
+	armedIdl bool          // the idle timer runs
+	writes   uint64        // snapshots written so far
+	wantTidy bool          // nothing was written for a while
+	busy     bool          // the writer goroutine writes or tidies
+	cost     time.Duration // of the last snapshot that nobody waited for
+	written  uint64        // epochs up to this one are written
+	durable  uint64        // epochs up to this one are durable
+	wantOut  uint64        // epochs up to this one shall be written
+	wantDur  uint64        // epochs up to this one shall be durable
 	closing  bool
 	err      error // sticky
 }
@@ -189,7 +210,7 @@ func (k *Checkpoint) arm() {
 	}
 	if !k.armed && k.o.Background > 0 && k.c.dirtyBlocks() > 0 {
 		k.armed = true
-		k.o.After(k.o.Background, func() {
+		k.o.After(k.pace(), func() {
 			k.mu.Lock()
 			defer k.mu.Unlock()
 			k.armed = false
@@ -209,6 +230,41 @@ func (k *Checkpoint) arm() {
 			k.mu.Unlock()
 		})
 	}
+}
+
+// backgroundShare bounds the time that background snapshots take: one part in so many.
+const backgroundShare = 10
+
+// pace is the time from the first change of an epoch to its snapshot. Where snapshots are
+// dear, because each has to wait for the data of a stream, say, they are fewer.
+func (k *Checkpoint) pace() time.Duration {
+	d := max(k.o.Background, k.cost*(backgroundShare-1))
+	if k.o.Flush > 0 {
+		d = min(d, max(k.o.Flush, k.o.Background))
+	}
+	return d
+}
+
+// armIdle sets the idle timer off. k.mu is held.
+func (k *Checkpoint) armIdle() {
+	if _, ok := k.w.(Tidier); !ok || k.armedIdl || k.o.Idle == 0 {
+		return
+	}
+	k.armedIdl = true
+	writes := k.writes
+	k.o.After(k.o.Idle, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.armedIdl = false
+		switch {
+		case k.closing || k.err != nil:
+		case k.writes != writes:
+			k.armIdle()
+		default:
+			k.wantTidy = true
+			k.kick()
+		}
+	})
 }
 
 // dirty tells that the running epoch has something to write.
@@ -252,6 +308,16 @@ func (k *Checkpoint) Commit() error {
 	return k.err
 }
 
+// Quiesce returns when all that was asked for, by timers and full epochs, too, is done.
+// Only tests want to know.
+func (k *Checkpoint) Quiesce() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for k.err == nil && (k.busy || k.wantTidy || k.wantOut > k.written || k.wantDur > k.durable) {
+		k.changed.Wait()
+	}
+}
+
 // Close writes what is dirty, makes it durable and closes the writer. Operations have
 // ended; those that begin later fail with ErrClosed.
 func (k *Checkpoint) Close() error {
@@ -286,41 +352,81 @@ func (k *Checkpoint) run() {
 				return
 			}
 			due := k.wantOut > k.written || k.wantDur > k.durable
+			idle := k.wantTidy && !due
+			k.wantTidy = false
+			if k.busy = due || idle; !k.busy {
+				k.changed.Broadcast()
+			}
 			k.mu.Unlock()
-			if !due {
+			switch {
+			case due:
+				k.writeOne()
+				k.tidy(false)
+			case idle:
+				k.tidy(true)
+			}
+			if !due && !idle {
 				break
 			}
-			k.writeOne()
 		}
 	}
+}
+
+// tidy lets the writer bring blocks to their places.
+func (k *Checkpoint) tidy(idle bool) {
+	t, ok := k.w.(Tidier)
+	k.mu.Lock()
+	ok = ok && k.err == nil
+	k.mu.Unlock()
+	if !ok {
+		return
+	}
+	if err := t.Tidy(idle); err != nil {
+		k.fail(err)
+	}
+}
+
+// fail ends all writing.
+func (k *Checkpoint) fail(err error) {
+	if k.o.Failed != nil {
+		k.o.Failed(err)
+	}
+	k.mu.Lock()
+	k.err = err
+	k.changed.Broadcast()
+	k.mu.Unlock()
 }
 
 // writeOne takes a snapshot of the running epoch and carries it out.
 func (k *Checkpoint) writeOne() {
 	s := k.snapshot()
+	start := time.Now()
 	err := k.w.Write(s)
+	k.stats.wasWritten(s, start)
+	if err != nil {
+		k.fail(err)
+		return
+	}
 	// Those who wait for the epoch find what follows from it done.
-	switch {
-	case err != nil && k.o.Failed != nil:
-		k.o.Failed(err)
-	case err == nil && s.Durable && k.o.AfterDurable != nil:
+	if s.Durable && k.o.AfterDurable != nil {
 		k.o.AfterDurable(s.Epoch)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err != nil {
-		k.err = err
+	k.written = s.Epoch
+	if s.Durable {
+		k.durable = s.Epoch
 	} else {
-		k.written = s.Epoch
-		if s.Durable {
-			k.durable = s.Epoch
-		}
+		k.cost = time.Since(start)
 	}
+	k.writes++
+	k.armIdle()
 	k.changed.Broadcast()
 }
 
 // snapshot closes the running epoch.
 func (k *Checkpoint) snapshot() *Snapshot {
+	defer k.stats.wasStopped(time.Now())
 	k.gate.Lock()
 	defer k.gate.Unlock()
 	if k.o.BeforeSnapshot != nil && k.c.dirtyBlocks() > 0 {

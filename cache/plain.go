@@ -20,13 +20,21 @@ type PlainWriter struct {
 	BlockSize int
 	// NoBarrier leaves out all syncs but the one at the end (Close).
 	NoBarrier bool
+
+	unsynced bool // something was written since the last sync
 }
 
 // MaxBlocks is 0: in place there is always room.
 func (w *PlainWriter) MaxBlocks() int { return 0 }
 
 // Close syncs the device.
-func (w *PlainWriter) Close() error { return w.Dev.Sync() }
+func (w *PlainWriter) Close() error {
+	if !w.unsynced {
+		return nil
+	}
+	w.unsynced = false
+	return w.Dev.Sync()
+}
 
 // stage is a block's place in the order.
 func stage(d *DirtyBlock) int {
@@ -47,6 +55,7 @@ func stage(d *DirtyBlock) int {
 // Write carries a snapshot out, stage by stage, each sorted and merged into few
 // vectored writes.
 func (w *PlainWriter) Write(s *Snapshot) error {
+	w.unsynced = w.unsynced || len(s.Blocks) > 0 || s.AnyData
 	blocks := slices.Clone(s.Blocks)
 	slices.SortFunc(blocks, func(a, b DirtyBlock) int {
 		return cmp.Or(cmp.Compare(stage(&a), stage(&b)), cmp.Compare(a.Block, b.Block))
@@ -65,6 +74,7 @@ func (w *PlainWriter) Write(s *Snapshot) error {
 		if err := w.Dev.Sync(); err != nil {
 			return err
 		}
+		w.unsynced = false
 	}
 	s.Settle()
 	return nil

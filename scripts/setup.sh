@@ -29,6 +29,9 @@ needs=(
 	'cmd:setfacl acl'
 	'cmd:xz xz-utils'
 	'cmd:shellcheck shellcheck'
+	'cmd:zsh zsh'                       # completions are held against the shells
+	'cmd:fish fish'
+	'cmd:groff groff'                   # the manual page
 	'path:/usr/share/forensics-samples/fs.ext2.xz forensics-samples-ext2'
 )
 

@@ -171,3 +171,40 @@ func TestEventSplit(t *testing.T) {
 		t.Error("the pieces do not make the whole")
 	}
 }
+
+// TestClonesShareUntilChanged: a copy costs no memory, and neither side sees what the
+// other does afterwards.
+func TestClonesShareUntilChanged(t *testing.T) {
+	put := func(m *blockiotest.Mem, off int64, s string) {
+		t.Helper()
+		if _, err := m.WritevAt([][]byte{[]byte(s)}, off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := blockiotest.NewMem(1 << 20)
+	put(a, 0, "aaaa")
+	put(a, 500_000, "aaaa")
+	b := a.Clone()
+	c := b.Clone()
+	put(a, 0, "A")
+	put(b, 1, "B")
+	if err := c.Discard(500_000, 2); err != nil {
+		t.Fatal(err)
+	}
+	put(c, 900_000, "c")
+	for _, w := range []struct {
+		m           *blockiotest.Mem
+		first, last string
+		at900k      byte
+	}{{a, "Aaaa", "aaaa", 0}, {b, "aBaa", "aaaa", 0}, {c, "aaaa", "\x00\x00aa", 'c'}} {
+		if got := string(w.m.View(0, 4)); got != w.first {
+			t.Errorf("%q at 0, want %q", got, w.first)
+		}
+		if got := string(w.m.Bytes(500_000, 4)); got != w.last {
+			t.Errorf("%q at 500000, want %q", got, w.last)
+		}
+		if got := w.m.View(900_000, 1)[0]; got != w.at900k {
+			t.Errorf("%#x at 900000, want %#x", got, w.at900k)
+		}
+	}
+}

@@ -5,13 +5,21 @@
 package blockiotest
 
 import (
+	"maps"
 	"sync"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/histogram"
 )
 
-// chunk is the unit in which Mem takes memory, in bytes.
-const chunk = 64 << 10
+// chunk is the unit in which Mem takes memory, and copies what it shares, in bytes.
+const chunk = 16 << 10
+
+// piece is a chunk of content. Only the Mem whose mark it carries may change it.
+type piece struct {
+	data [chunk]byte
+	mark *byte
+}
 
 // Mem is a Device in memory. Memory is taken only for what was written, so that a
 // Mem of terabytes is fine. What was never written, or was discarded, reads as
@@ -22,7 +30,8 @@ type Mem struct {
 	counters blockio.Counters
 
 	mu     sync.RWMutex
-	chunks map[int64]*[chunk]byte
+	chunks map[int64]*piece
+	mark   *byte // new with each Clone: what was made before is shared since
 	synced int64 // number of syncs
 	advice []Advised
 	closed bool
@@ -41,7 +50,7 @@ var (
 
 // NewMem returns a device of size bytes, all zero.
 func NewMem(size int64) *Mem {
-	return &Mem{size: size, chunks: make(map[int64]*[chunk]byte)}
+	return &Mem{size: size, chunks: make(map[int64]*piece), mark: new(byte)}
 }
 
 // MemOf returns a device with a copy of image as its content.
@@ -66,6 +75,9 @@ func (m *Mem) ReadOnly() bool { return m.readOnly }
 
 // Stats is a snapshot of the requests carried out.
 func (m *Mem) Stats() blockio.Stats { return m.counters.Snapshot() }
+
+// Sizes implements blockio.Counter.
+func (m *Mem) Sizes(op blockio.Op) histogram.Summary { return m.counters.Sizes(op) }
 
 // Submit implements blockio.Device.
 func (m *Mem) Submit(bios ...*blockio.Bio) {
@@ -120,7 +132,7 @@ func (m *Mem) get(p []byte, off int64) {
 		at := off % chunk
 		n := min(len(p), chunk-int(at))
 		if c := m.chunks[off/chunk]; c != nil {
-			copy(p[:n], c[at:])
+			copy(p[:n], c.data[at:])
 		} else {
 			clear(p[:n])
 		}
@@ -132,14 +144,24 @@ func (m *Mem) put(p []byte, off int64) {
 	for len(p) > 0 {
 		at := off % chunk
 		n := min(len(p), chunk-int(at))
-		c := m.chunks[off/chunk]
-		if c == nil {
-			c = new([chunk]byte)
-			m.chunks[off/chunk] = c
-		}
-		copy(c[at:], p[:n])
+		copy(m.own(off / chunk).data[at:], p[:n])
 		p, off = p[n:], off+int64(n)
 	}
+}
+
+// own is chunk i, to change it.
+func (m *Mem) own(i int64) *piece {
+	c := m.chunks[i]
+	switch {
+	case c == nil:
+		c = &piece{mark: m.mark}
+	case c.mark != m.mark:
+		c = &piece{data: c.data, mark: m.mark}
+	default:
+		return c
+	}
+	m.chunks[i] = c
+	return c
 }
 
 func (m *Mem) zero(off, n int64) {
@@ -162,8 +184,7 @@ func (m *Mem) zero(off, n int64) {
 
 // zeroChunk zeroes what lies of n bytes at off in chunk i.
 func (m *Mem) zeroChunk(i, off, n int64) {
-	c := m.chunks[i]
-	if c == nil {
+	if m.chunks[i] == nil {
 		return
 	}
 	from, to := max(0, off-i*chunk), min(chunk, off+n-i*chunk)
@@ -171,7 +192,7 @@ func (m *Mem) zeroChunk(i, off, n int64) {
 		delete(m.chunks, i)
 		return
 	}
-	clear(c[from:to])
+	clear(m.own(i).data[from:to])
 }
 
 // ReadvAt implements blockio.Device.
@@ -226,6 +247,20 @@ func (m *Mem) Bytes(off, n int64) []byte {
 	return p
 }
 
+var zeros [chunk]byte
+
+// View is the n bytes at off, which lie in one chunk of 16 KiB, without a copy: not to be
+// changed, and good until the next change of the device.
+func (m *Mem) View(off, n int64) []byte {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	c, at := m.chunks[off/chunk], off%chunk
+	if c == nil {
+		return zeros[at : at+n : at+n]
+	}
+	return c.data[at : at+n : at+n]
+}
+
 // InUse is how much memory the content takes, in bytes.
 func (m *Mem) InUse() int64 {
 	m.mu.RLock()
@@ -233,16 +268,13 @@ func (m *Mem) InUse() int64 {
 	return int64(len(m.chunks)) * chunk
 }
 
-// Clone is an independent device with the same content.
+// Clone is an independent device with the same content. The two share memory until one
+// of them changes it.
 func (m *Mem) Clone() *Mem {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	c := NewMem(m.size)
-	for i, data := range m.chunks {
-		kept := *data
-		c.chunks[i] = &kept
-	}
-	return c
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mark = new(byte)
+	return &Mem{size: m.size, chunks: maps.Clone(m.chunks), mark: new(byte)}
 }
 
 // Close makes every later request fail.

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"os"
 	"strings"
 	"time"
 
+	"github.com/agext/levenshtein"
 	"github.com/spf13/pflag"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
@@ -18,8 +21,10 @@ type config struct {
 
 	foreground bool // -f
 	debug      bool // -d: log every FUSE message; implies -f
+	level      slog.Level
 	version    bool // -V
 	help       bool // -h
+	words      bool // -o help: list the words
 
 	fs    ext2.Options
 	mount mountWords
@@ -50,7 +55,6 @@ type writeWords struct {
 	discard        bool
 	noBarrier      bool
 	commit         time.Duration // 0 is the default
-	noJournal      bool
 }
 
 // usageError is a mistake on the command line.
@@ -62,13 +66,18 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
-// parseCommandLine reads the arguments behind the program's name.
-func parseCommandLine(args []string) (*config, error) {
-	c := &config{mount: mountWords{
+// newConfig is what an empty command line asks for.
+func newConfig() *config {
+	return &config{mount: mountWords{
 		subtype:     "ext2fuse",
 		readAhead:   -1,
 		writePolicy: writeWords{resUID: -1, resGID: -1},
 	}}
+}
+
+// parseCommandLine reads the arguments behind the program's name.
+func parseCommandLine(args []string) (*config, error) {
+	c := newConfig()
 	flags, words := newFlagSet(c)
 	if err := flags.Parse(args); err != nil {
 		return nil, flagError(flags, err)
@@ -77,11 +86,18 @@ func parseCommandLine(args []string) (*config, error) {
 		return c, nil
 	}
 	for _, list := range *words {
+		if c.words = list == "help"; c.words {
+			return c, nil
+		}
 		if err := c.applyList(list); err != nil {
 			return nil, err
 		}
 	}
-	switch rest := flags.Args(); len(rest) {
+	rest := flags.Args()
+	if v := mistypedVerb(rest); v != "" {
+		return nil, usagef("there is no image %s; if a verb is meant, the nearest known one is %q", rest[0], v)
+	}
+	switch len(rest) {
 	case 2:
 		c.image, c.dir = rest[0], rest[1]
 	case 0:
@@ -91,7 +107,9 @@ func parseCommandLine(args []string) (*config, error) {
 	default:
 		return nil, usagef("one operand too many: %q (an image and a mount point are wanted)", rest[2])
 	}
-	c.foreground = c.foreground || c.debug
+	if c.debug {
+		c.foreground, c.level = true, slog.LevelDebug
+	}
 	c.fs.ReadOnly = c.mount.readOnly
 	return c, nil
 }
@@ -101,9 +119,12 @@ func newFlagSet(c *config) (*pflag.FlagSet, *[]string) {
 	flags := pflag.NewFlagSet("ext2fuse", pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
-	words := flags.StringArrayP("options", "o", nil, "mount options, separated by commas")
-	flags.BoolVarP(&c.foreground, "foreground", "f", false, "stay in the foreground")
+	flags.SortFlags = false
+	words := flags.StringArrayP("options", "o", nil, "mount options, separated by commas: `WORDS`")
+	flags.BoolVarP(&c.mount.readOnly, "read-only", "r", false, "the same as -o ro")
+	flags.BoolVarP(&c.foreground, "foreground", "f", false, "serve in the foreground")
 	flags.BoolVarP(&c.debug, "debug", "d", false, "log every FUSE message; implies -f")
+	flags.TextVar(&c.level, "log", slog.LevelInfo, "log from this `LEVEL` on: debug, info, warn or error")
 	flags.BoolVarP(&c.version, "version", "V", false, "print the version")
 	flags.BoolVarP(&c.help, "help", "h", false, "print this help")
 	return flags, words
@@ -116,12 +137,43 @@ func flagError(flags *pflag.FlagSet, err error) error {
 		return usagef("%v", err)
 	}
 	if unknown.GetSpecifiedShortnames() != "" {
-		return usagef("unknown option -%s (known are -o, -f, -d, -V and -h)", unknown.GetSpecifiedName())
+		return usagef("unknown option -%s (known are %s)", unknown.GetSpecifiedName(), shorthands(flags))
 	}
 	var known []string
 	flags.VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 	name := unknown.GetSpecifiedName()
 	return usagef("unknown option --%s; the nearest known one is --%s", name, nearest(name, known))
+}
+
+// shorthands lists the short options, as "-o, -f and -h".
+func shorthands(flags *pflag.FlagSet) string {
+	var list []string
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Shorthand != "" {
+			list = append(list, "-"+f.Shorthand)
+		}
+	})
+	last := len(list) - 1
+	if last == 0 {
+		return list[0]
+	}
+	return strings.Join(list[:last], ", ") + " and " + list[last]
+}
+
+// mistypedVerb is the verb that was meant when the first operand is nearly one, and no
+// file.
+func mistypedVerb(operands []string) string {
+	if len(operands) == 0 {
+		return ""
+	}
+	v := nearestVerb(operands[0])
+	if levenshtein.Distance(operands[0], v, nil) > min(2, len(v)/2) {
+		return ""
+	}
+	if _, err := os.Lstat(operands[0]); err == nil {
+		return ""
+	}
+	return v
 }
 
 // applyList applies one argument of -o: words separated by commas, where a backslash

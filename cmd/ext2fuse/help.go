@@ -1,65 +1,199 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/pflag"
 )
 
-const helpText = `Usage: ext2fuse [options] IMAGE MOUNTPOINT
-       mount -t fuse.ext2fuse -o WORDS IMAGE MOUNTPOINT
-Mount an ext2 file system from an image file or block device.
-Unmount it with umount, or with fusermount3 -u as a plain user.
+// helpColumn is where the descriptions of the help begin.
+const helpColumn = 30
+
+// helpText is what --help prints: what can be done in short, made of the tables.
+func helpText() string {
+	var s strings.Builder
+	s.WriteString(`Usage: ext2fuse [options] IMAGE MOUNTPOINT
+       ext2fuse VERB [options] IMAGE …
+Mount an ext2 file system from an image file or block device, or look into it.
+Unmount it with ext2fuse -u, umount, or fusermount3 -u as a plain user.
 
 Options, before or after the operands:
-  -o WORDS                 mount options, separated by commas; may be repeated
-  -f, --foreground         serve in the foreground
-  -d, --debug              log every FUSE message (stays in the foreground)
-  -V, --version            print the version
-  -h, --help               print this help
+`)
+	s.WriteString(flagHelp(first(newFlagSet(newConfig()))))
+	s.WriteString("\nVerbs, for use without a mount (ext2fuse VERB --help tells more):\n")
+	for i := range verbs {
+		v := &verbs[i]
+		helpLine(&s, v.name+" "+v.operands, firstSentence(v.doc))
+	}
+	s.WriteString("\nMount options (-o help lists them, ext2fuse manpage describes them):\n")
+	for _, g := range wordGroups {
+		if !g.brief {
+			continue
+		}
+		var names []string
+		for _, w := range g.words {
+			if !w.isDefault() {
+				names = append(names, w.spelling())
+			}
+		}
+		wrap(&s, g.title+":", names)
+	}
+	s.WriteString(`
+Sizes may carry k, m, g or t. The words of mount(8) are known, too.
+Exit codes: 0 mounted, 1 usage, 2 system error, 8 interrupted, 32 mount failed;
+of a verb: 0 done, 1 not, or not all of it.
+`)
+	return s.String()
+}
 
-Where the file system is:
-  offset=N sizelimit=N     it starts at byte N of IMAGE, it is N bytes long
-  part=N                   it is partition N of IMAGE (MBR or GPT)
-  sb=N                     use the superblock at N KiB (a backup)
+// isDefault tells a word that only says what is so anyway, or repeats another one.
+func (w *word) isDefault() bool {
+	return strings.Contains(w.doc, "(the default)") || strings.HasPrefix(w.doc, "the same as")
+}
 
-What it shows:
-  ro                       read-only: IMAGE is never written (default: read-write)
-  nouser_xattr noacl       without user attributes, without POSIX ACLs
-  minixdf bsddf            df counts the structures' own blocks, or does not (default)
-  nouid32                  16-bit owners
-  errors=continue|remount-ro|panic   what happens when damage is found
+// helpLine writes what is explained, and what it does in the second column.
+func helpLine(s *strings.Builder, what, doc string) {
+	if n := len([]rune(what)); n > helpColumn-4 {
+		fmt.Fprintf(s, "  %s\n%*s%s\n", what, helpColumn, "", doc)
+		return
+	}
+	fmt.Fprintf(s, "  %-*s%s\n", helpColumn-2, what, doc)
+}
 
-How it is mounted:
-  allow_other              other users may enter (root: always; else user_allow_other
-                           in /etc/fuse.conf is needed)
-  allow_root               as root: nobody else may enter
-  fsname=NAME              source in /proc/mounts, instead of IMAGE
-  subtype=NAME             the type is fuse.NAME, instead of fuse.ext2fuse
-  suid dev exec atime …    as in mount(8); a plain user's mount is nosuid,nodev
+// wrap writes a list of names with a title before it, in lines of 80 characters.
+func wrap(s *strings.Builder, title string, names []string) {
+	const indent, width = 4, 80
+	fmt.Fprintf(s, "  %s\n", title)
+	at := 0
+	for _, n := range names {
+		switch {
+		case at == 0:
+			at, _ = fmt.Fprintf(s, "%*s%s", indent, "", n)
+		case at+1+len(n) > width:
+			s.WriteString("\n")
+			at, _ = fmt.Fprintf(s, "%*s%s", indent, "", n)
+		default:
+			k, _ := fmt.Fprintf(s, " %s", n)
+			at += k
+		}
+	}
+	s.WriteString("\n")
+}
 
-Speed:
-  cache_size=N[kmg]        memory for metadata (default 64m)
-  readahead=N[kmg]         what the kernel reads ahead (set as root; default 1m)
-  max_read=N               largest read request
-  writeback_cache          the kernel collects small writes; a full disk is then told
-                           at fsync or close, not at write (default: nowriteback_cache)
-  direct                   bypass the host's page cache
-  trace=FILE               write one line per I/O of IMAGE (fio iolog format)
+// flagHelp lists dashed options.
+func flagHelp(flags *pflag.FlagSet) string {
+	var s strings.Builder
+	flags.VisitAll(func(f *pflag.Flag) {
+		arg, doc := pflag.UnquoteUsage(f)
+		helpLine(&s, flagSpelling(f, arg), doc)
+	})
+	return s.String()
+}
 
-Sizes may carry k, m, g or t. The words of ext2, FUSE and mount(8) that mean nothing
-here are accepted.
+// flagSpelling is a dashed option as documentation writes it: "-o, --options WORDS".
+func flagSpelling(f *pflag.Flag, arg string) string {
+	text := "--" + f.Name
+	if f.Shorthand != "" {
+		text = "-" + f.Shorthand + ", " + text
+	}
+	if arg != "" {
+		text += " " + arg
+	}
+	return text
+}
 
-Exit codes: 0 mounted, 1 usage, 2 system error, 8 interrupted, 32 mount failed.
-`
+// help is what "ext2fuse VERB --help" prints.
+func (v *verb) help() string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "Usage: ext2fuse %s\n", strings.TrimSpace(v.name+" [options] "+v.operands))
+	for _, line := range fold(capital(v.doc), 80) {
+		s.WriteString(line + "\n")
+	}
+	s.WriteString("\n" + flagHelp(first(v.newFlags())))
+	return s.String()
+}
 
-// version is set by the build (-ldflags "-X main.version=…"); otherwise it is what the
-// Go toolchain recorded.
-var version string
+// wordHelp is what "-o help" prints: every word, in groups.
+func wordHelp() string {
+	var s strings.Builder
+	s.WriteString("Mount options of ext2fuse, for -o, separated by commas:\n")
+	for _, g := range wordGroups {
+		fmt.Fprintf(&s, "\n%s:\n", g.title)
+		for i := range g.words {
+			helpLine(&s, g.words[i].spelling(), firstSentence(g.words[i].doc))
+		}
+	}
+	s.WriteString("\nWords that begin with x- or X- are for mount(8) and systemd, and accepted.\n")
+	return s.String()
+}
+
+func firstSentence(doc string) string {
+	first, _, _ := strings.Cut(doc, ". ")
+	return strings.TrimSuffix(first, ".")
+}
+
+// capital makes a description a sentence of its own.
+func capital(doc string) string {
+	doc = strings.ToUpper(doc[:1]) + doc[1:]
+	if !strings.HasSuffix(doc, ".") {
+		doc += "."
+	}
+	return doc
+}
+
+// fold breaks text into lines of at most width characters.
+func fold(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, w := range strings.Fields(text) {
+		if line != "" && len([]rune(line))+1+len([]rune(w)) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += w
+	}
+	return append(lines, line)
+}
+
+var helpVerb = verb{
+	name: "help", operands: "[VERB]", most: 1, plain: true,
+	doc: "print this help, or that of a verb",
+	run: func(c *call) error {
+		text := helpText()
+		if len(c.args) == 1 {
+			v := findVerb(c.args[0])
+			if v == nil {
+				return usagef("unknown verb %q; the nearest known one is %q", c.args[0], nearestVerb(c.args[0]))
+			}
+			text = v.help()
+		}
+		c.printf("%s", text)
+		return nil
+	},
+}
+
+func nearestVerb(name string) string {
+	var names []string
+	for i := range verbs {
+		names = append(names, verbs[i].name)
+	}
+	return nearest(name, names)
+}
+
+// version and commit are set by the build (-ldflags "-X main.version=… -X main.commit=…");
+// otherwise they are what the Go toolchain recorded.
+var version, commit string
 
 // versionText is what -V prints: the version, the commit it was built from, and the
 // toolchain.
 func versionText() string {
-	v, commit := version, ""
+	v, c := version, commit
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if v == "" {
 			v = info.Main.Version
@@ -68,19 +202,22 @@ func versionText() string {
 		for _, s := range info.Settings {
 			switch s.Key {
 			case "vcs.revision":
-				commit = s.Value
+				c = s.Value[:min(12, len(s.Value))]
 			case "vcs.modified":
 				if s.Value == "true" {
 					modified = ", modified"
 				}
 			}
 		}
-		if commit != "" {
-			commit = " (commit " + commit[:min(12, len(commit))] + modified + ")"
+		if c != "" {
+			c += modified
 		}
 	}
 	if v == "" {
 		v = "(devel)"
 	}
-	return "ext2fuse " + v + commit + " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"
+	if c != "" {
+		c = " (commit " + c + ")"
+	}
+	return "ext2fuse " + v + c + " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"
 }

@@ -17,8 +17,9 @@ func TestUsageMessages(t *testing.T) {
 		{[]string{"-o", "ro"}, "no image and no mount point given"},
 		{[]string{"disk.img"}, "no mount point given for disk.img"},
 		{[]string{"a", "b", "c"}, `one operand too many: "c" (an image and a mount point are wanted)`},
-		{[]string{"-x", "a", "b"}, "unknown option -x (known are -o, -f, -d, -V and -h)"},
+		{[]string{"-x", "a", "b"}, "unknown option -x (known are -o, -r, -f, -d, -V and -h)"},
 		{[]string{"--foregruond", "a", "b"}, "unknown option --foregruond; the nearest known one is --foreground"},
+		{[]string{"inof", "b"}, `there is no image inof; if a verb is meant, the nearest known one is "info"`},
 		{[]string{"a", "b", "-o"}, "flag needs an argument: 'o' in -o"},
 		{[]string{"-o", "offest=1", "a", "b"}, `unknown mount option "offest=1"; the nearest known one is "offset"`},
 		{[]string{"-o", "noacls", "a", "b"}, `unknown mount option "noacls"; the nearest known one is "noacl"`},
@@ -27,8 +28,8 @@ func TestUsageMessages(t *testing.T) {
 		{[]string{"-o", "RO", "a", "b"}, `unknown mount option "RO"; the nearest known one is "ro"`},
 		{[]string{"-o", "x-", "a", "b"}, `unknown mount option "x-"; the nearest known one is "xip"`},
 		{[]string{"-o", "ro=1", "a", "b"}, `mount option "ro" takes no value, but "ro=1" was given`},
-		{[]string{"-o", "offset", "a", "b"}, `mount option "offset" wants a value: offset=…`},
-		{[]string{"-o", "offset=", "a", "b"}, `mount option "offset" wants a value: offset=…`},
+		{[]string{"-o", "offset", "a", "b"}, `mount option "offset" wants a value: offset=N[kmgt]`},
+		{[]string{"-o", "offset=", "a", "b"}, `mount option "offset" wants a value: offset=N[kmgt]`},
 		{[]string{"-o", "offset=1q", "a", "b"}, `mount option "offset=1q": expected a number of bytes, or one with k, m, g or t behind it`},
 		{[]string{"-o", "cache_size=4k", "a", "b"}, `mount option "cache_size=4k": at least 1048576 bytes are wanted`},
 		{[]string{"-o", "max_read=1", "a", "b"}, `mount option "max_read=1": at least 4096 bytes are wanted`},
@@ -58,15 +59,58 @@ func TestHelpAndVersion(t *testing.T) {
 			t.Errorf("%s: exit %d, %q on standard error", arg, code, stderr.String())
 		}
 	}
-	for i, line := range strings.Split(helpText, "\n") {
+	for i, line := range strings.Split(helpText(), "\n") {
 		if n := len([]rune(line)); n > 88 {
 			t.Errorf("line %d of the help has %d characters", i+1, n)
 		}
 	}
-	if n := strings.Count(helpText, "\n"); n > 60 {
+	if n := strings.Count(helpText(), "\n"); n > 60 {
 		t.Errorf("the help has %d lines, more than a screen", n)
 	}
 	if v := versionText(); !strings.HasPrefix(v, "ext2fuse ") || strings.Count(v, "\n") != 1 {
 		t.Errorf("version %q", v)
+	}
+}
+
+// The version names the commit when the build says it.
+func TestVersionNamesCommit(t *testing.T) {
+	defer func(v, c string) { version, commit = v, c }(version, commit)
+	version, commit = "v1.2.3", "0123456789ab"
+	if v := versionText(); !strings.HasPrefix(v, "ext2fuse v1.2.3 (commit 0123456789ab") {
+		t.Errorf("version %q", v)
+	}
+}
+
+// -o help lists every word, and each verb and its help know each other.
+func TestHelpIsComplete(t *testing.T) {
+	output := func(args ...string) string {
+		var stdout, stderr bytes.Buffer
+		if code := run(args, &stdout, &stderr); code != exitOK || stderr.Len() != 0 {
+			t.Errorf("%q: exit %d, %q on standard error", args, code, stderr.String())
+		}
+		return stdout.String()
+	}
+	list := output("-o", "help")
+	manual := output("manpage")
+	for w := range allWords {
+		if !strings.Contains(list, "  "+w.spelling()) {
+			t.Errorf("-o help does not list %s", w.name)
+		}
+		if !strings.Contains(manual, ".B "+escapeRoff(w.spelling())+"\n") {
+			t.Errorf("the manual does not describe %s", w.name)
+		}
+	}
+	help := output("help")
+	for i := range verbs {
+		v := &verbs[i]
+		if !strings.Contains(help, "\n  "+v.name+" ") {
+			t.Errorf("--help does not list %s", v.name)
+		}
+		if a, b := output(v.name, "--help"), output("help", v.name); a != b || !strings.HasPrefix(a, "Usage: ext2fuse "+v.name) {
+			t.Errorf("%s --help: %q, help %s: %q", v.name, a, v.name, b)
+		}
+		if !strings.Contains(manual, ".SS ext2fuse "+v.name+" ") {
+			t.Errorf("the manual does not describe %s", v.name)
+		}
 	}
 }

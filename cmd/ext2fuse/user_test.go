@@ -153,7 +153,7 @@ func TestPlainUserFailures(t *testing.T) {
 	}
 	for _, tt := range []struct{ options, dir, want string }{
 		{"ro,allow_root", mnt, "ext2fuse: allow_root: only root can use it; the kernel knows allow_other alone\n"},
-		{"ro", "/mnt", "ext2fuse: /mnt: fusermount3: user has no write access to mountpoint /mnt\n"},
+		{"ro", "/mnt", "ext2fuse: /mnt: fusermount3: user has no write access to mountpoint /mnt; mount on a directory of your own\n"},
 	} {
 		code, stderr := finish(t, asNobody(exec.Command(bin, "-o", tt.options, img, tt.dir)))
 		if code != exitMount || stderr != tt.want {
@@ -227,7 +227,8 @@ func TestMountHelper(t *testing.T) {
 			mount -t fuse.ext2fuse -o %s disk.img mnt
 			grep %s/mnt /proc/self/mounts
 			ls mnt
-			umount mnt`, dir, dir, tt.options, dir))
+			umount mnt
+			flock disk.img true # the daemon has ended`, dir, dir, tt.options, dir))
 		if want := img + " " + filepath.Join(dir, "mnt") + tt.want; err != nil || !strings.HasPrefix(out, want) || !strings.HasSuffix(out, "\nlost+found\n") {
 			t.Errorf("%s: %v\n got %swant %s…", tt.options, err, out, want)
 		}

@@ -21,30 +21,31 @@ func (c *config) applyWord(w string) error {
 	known := findWord(name)
 	switch {
 	case known == nil:
-		names := make([]string, len(words))
-		for i := range words {
-			names[i] = words[i].name
+		var names []string
+		for w := range allWords {
+			names = append(names, w.name)
 		}
 		return usagef("unknown mount option %q; the nearest known one is %q", w, nearest(name, names))
-	case known.refuse != "":
-		return usagef("mount option %q is refused: %s", w, known.refuse)
-	case known.value == needValue && (!hasValue || value == ""):
-		return usagef("mount option %q wants a value: %s=…", name, name)
-	case known.value == noValue && hasValue:
+	case known.needsValue() && (!hasValue || value == ""):
+		return usagef("mount option %q wants a value: %s", name, known.spelling())
+	case known.arg == "" && hasValue:
 		return usagef("mount option %q takes no value, but %q was given", name, w)
 	case known.apply == nil:
 		return nil
 	}
-	if err := known.apply(c, value); err != nil {
+	switch err := known.apply(c, value); {
+	case errors.Is(err, errRefused):
+		return usagef("mount option %q is refused: %s", w, known.doc)
+	case err != nil:
 		return usagef("mount option %q: %v", w, err)
 	}
 	return nil
 }
 
 func findWord(name string) *word {
-	for i := range words {
-		if words[i].name == name {
-			return &words[i]
+	for w := range allWords {
+		if w.name == name {
+			return w
 		}
 	}
 	return nil
@@ -53,6 +54,7 @@ func findWord(name string) *word {
 // nearest is the candidate with the smallest edit distance to name; of several, the
 // one that shares the longest beginning with it.
 func nearest(name string, candidates []string) string {
+	name = strings.ToLower(name)
 	best, bestDistance, bestPrefix := "", math.MaxInt, -1
 	for _, c := range candidates {
 		d, p := levenshtein.Distance(name, c, nil), commonPrefix(name, c)

@@ -2,202 +2,186 @@ package main
 
 import (
 	"errors"
-	"strconv"
-	"time"
+	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ext2fuse/ext2fuse/fs/ext2"
 )
 
-// word is one entry of the table of -o words: what it takes and what it does.
+// word is one entry of the table of -o words: what it takes and what it does. The table
+// is the one source of what parses words, helps, completes them and documents them.
 type word struct {
-	name  string // without "=value"
-	value argument
+	name string // without "=value"
+	// arg names the value, as "N"; in brackets where it may be left out. Empty: the word
+	// takes none.
+	arg string
+	doc string // what it does, a sentence or more; the first is enough for the help
 	// apply carries the word out; nil where it is accepted in silence, because
 	// what it asks for is so anyway, or means nothing to a file system of a user
 	// process.
 	apply func(c *config, value string) error
-	// refuse is the reason why a known word is not accepted.
-	refuse string
 }
 
-// argument says whether a word takes "=value".
-type argument uint8
+// errRefused is what a word answers that is known and not accepted; its doc says why.
+var errRefused = errors.New("refused")
 
-const (
-	noValue argument = iota
-	needValue
-	mayValue
-)
+func refuse(*config, string) error { return errRefused }
 
-// words is the table of every -o word known. A word that is not in it is an error.
-var words = []word{
-	// ext2
-	{name: "ro", apply: func(c *config, _ string) error { c.mount.readOnly = true; return nil }},
-	{name: "rw", apply: func(c *config, _ string) error { c.mount.readOnly = false; return nil }},
-	{name: "errors", value: needValue, apply: setErrors},
-	{name: "sb", value: needValue, apply: setSuperblock},
-	{name: "bsddf", apply: func(c *config, _ string) error { c.fs.MinixDF = false; return nil }},
-	{name: "minixdf", apply: func(c *config, _ string) error { c.fs.MinixDF = true; return nil }},
-	{name: "grpid", apply: setGroupID(true)},
-	{name: "bsdgroups", apply: setGroupID(true)},
-	{name: "nogrpid", apply: setGroupID(false)},
-	{name: "sysvgroups", apply: setGroupID(false)},
-	{name: "resuid", value: needValue, apply: setID(func(c *config) *int64 { return &c.mount.writePolicy.resUID })},
-	{name: "resgid", value: needValue, apply: setID(func(c *config) *int64 { return &c.mount.writePolicy.resGID })},
-	{name: "nouid32", apply: func(c *config, _ string) error { c.fs.NoUID32 = true; return nil }},
-	{name: "user_xattr", apply: func(c *config, _ string) error { c.fs.NoUserXattr = false; return nil }},
-	{name: "nouser_xattr", apply: func(c *config, _ string) error { c.fs.NoUserXattr = true; return nil }},
-	{name: "acl", apply: func(c *config, _ string) error { c.fs.NoACL = false; return nil }},
-	{name: "noacl", apply: func(c *config, _ string) error { c.fs.NoACL = true; return nil }},
-	{name: "orlov", apply: setWrite(func(w *writeWords) { w.oldAlloc = false })},
-	{name: "oldalloc", apply: setWrite(func(w *writeWords) { w.oldAlloc = true })},
-	{name: "reservation", apply: setWrite(func(w *writeWords) { w.noReservation = false })},
-	{name: "noreservation", apply: setWrite(func(w *writeWords) { w.noReservation = true })},
-	{name: "debug", apply: func(c *config, _ string) error { c.mount.describe = true; return nil }},
-	{name: "check", value: needValue, apply: setCheck},
-	{name: "nocheck"},
-	{name: "noload", apply: func(c *config, _ string) error { c.fs.NoLoad = true; return nil }},
-	{name: "norecovery", apply: func(c *config, _ string) error { c.fs.NoLoad = true; return nil }},
-	{name: "nojournal", apply: setWrite(func(w *writeWords) { w.noJournal = true })},
-	{name: "discard", apply: setWrite(func(w *writeWords) { w.discard = true })},
-	{name: "nodiscard", apply: setWrite(func(w *writeWords) { w.discard = false })},
-	{name: "barrier", value: mayValue, apply: setBarrier},
-	{name: "nobarrier", apply: setWrite(func(w *writeWords) { w.noBarrier = true })},
-	{name: "commit", value: needValue, apply: setCommit},
-	{name: "noquota"},
-	{name: "quota", refuse: "disk quotas need the kernel's driver"},
-	{name: "usrquota", refuse: "disk quotas need the kernel's driver"},
-	{name: "grpquota", refuse: "disk quotas need the kernel's driver"},
-	{name: "dax", value: mayValue, refuse: "direct access to persistent memory needs the kernel's driver"},
-	{name: "xip", refuse: "execute in place needs the kernel's driver"},
+// wordGroup is words about one thing.
+type wordGroup struct {
+	title string
+	brief bool // listed by --help
+	words []word
+}
 
-	// ours
-	{name: "offset", value: needValue, apply: setSize(func(c *config) *int64 { return &c.fs.Offset }, 0)},
-	{name: "sizelimit", value: needValue, apply: setSize(func(c *config) *int64 { return &c.fs.SizeLimit }, 0)},
-	{name: "part", value: needValue, apply: setPart},
-	{name: "direct", apply: func(c *config, _ string) error { c.fs.Direct = true; return nil }},
-	{name: "cache_size", value: needValue, apply: setSize(func(c *config) *int64 { return &c.fs.CacheBytes }, 1<<20)},
-	{name: "readahead", value: needValue, apply: setSize(func(c *config) *int64 { return &c.mount.readAhead }, 0)},
-	{name: "writeback_cache", apply: func(c *config, _ string) error { c.mount.writeBack = true; return nil }},
-	{name: "nowriteback_cache", apply: func(c *config, _ string) error { c.mount.writeBack = false; return nil }},
-	{name: "trace", value: needValue, apply: func(c *config, v string) error { c.fs.Trace = v; return nil }},
+// spelling is a word as documentation writes it: "offset=N", "barrier[=0|1]".
+func (w *word) spelling() string {
+	switch {
+	case w.arg == "":
+		return w.name
+	case w.arg[0] == '[':
+		return w.name + "[=" + w.arg[1:]
+	}
+	return w.name + "=" + w.arg
+}
 
-	// FUSE
-	{name: "allow_other", apply: func(c *config, _ string) error {
-		c.mount.allowOther, c.mount.noOthers = true, false
-		return nil
+// needsValue tells a word that is nothing without a value.
+func (w *word) needsValue() bool { return w.arg != "" && w.arg[0] != '[' }
+
+// isRefused tells a word that is known and not accepted.
+func (w *word) isRefused() bool {
+	return w.apply != nil && errors.Is(w.apply(newConfig(), ""), errRefused)
+}
+
+// choices are the values of a word that takes one of a few.
+func (w *word) choices() []string {
+	if list := strings.Trim(w.arg, "[]"); strings.Contains(list, "|") {
+		return strings.Split(list, "|")
+	}
+	return nil
+}
+
+// allWords calls yield with every word of the table.
+func allWords(yield func(*word) bool) {
+	for i := range wordGroups {
+		for j := range wordGroups[i].words {
+			if !yield(&wordGroups[i].words[j]) {
+				return
+			}
+		}
+	}
+}
+
+// wordGroups is the table of every -o word known. A word that is not in it is an error.
+var wordGroups = []wordGroup{
+	{"Where the file system is", true, []word{
+		{"offset", "N[kmgt]", "it starts at byte N of the image", setSize(func(c *config) *int64 { return &c.fs.Offset }, 0)},
+		{"sizelimit", "N[kmgt]", "it is at most N bytes long", setSize(func(c *config) *int64 { return &c.fs.SizeLimit }, 0)},
+		{"part", "N", "it is partition N of the image. MBR and GPT tables are read, logical partitions are numbered from 5 on; no loop device is needed.", setPart},
+		{"sb", "N", "use the superblock at N KiB (a backup). The first backup is at 8193 with blocks of 1 KiB, at 131072 with 4 KiB; its copy of the group descriptors is used, too.", setSuperblock},
 	}},
-	{name: "allow_root", apply: func(c *config, _ string) error {
-		c.mount.allowOther, c.mount.noOthers = false, true
-		return nil
+	{"What it shows", true, []word{
+		{"ro", "", "read-only: the image is not written. A journal that has to be replayed is, unless noload says otherwise.", func(c *config, _ string) error { c.mount.readOnly = true; return nil }},
+		{"rw", "", "read-write (the default)", func(c *config, _ string) error { c.mount.readOnly = false; return nil }},
+		{"noload", "", "with ro: leave a journal alone that should be replayed. What is to be seen is then older than it could be.", func(c *config, _ string) error { c.fs.NoLoad = true; return nil }},
+		{"norecovery", "", "the same as noload", func(c *config, _ string) error { c.fs.NoLoad = true; return nil }},
+		{"user_xattr", "", "show attributes of the user namespace (the default)", func(c *config, _ string) error { c.fs.NoUserXattr = false; return nil }},
+		{"nouser_xattr", "", "hide attributes of the user namespace", func(c *config, _ string) error { c.fs.NoUserXattr = true; return nil }},
+		{"acl", "", "show and obey POSIX ACLs (the default)", func(c *config, _ string) error { c.fs.NoACL = false; return nil }},
+		{"noacl", "", "neither show nor obey POSIX ACLs", func(c *config, _ string) error { c.fs.NoACL = true; return nil }},
+		{"bsddf", "", "df leaves the file system's own blocks out (the default)", func(c *config, _ string) error { c.fs.MinixDF = false; return nil }},
+		{"minixdf", "", "df counts the file system's own blocks", func(c *config, _ string) error { c.fs.MinixDF = true; return nil }},
+		{"nouid32", "", "owners are 16-bit numbers", func(c *config, _ string) error { c.fs.NoUID32 = true; return nil }},
 	}},
-	{name: "default_permissions"}, // always
-	{name: "nonempty"},            // a mount point need not be empty
-	{name: "max_read", value: needValue, apply: setSize(func(c *config) *int64 { return &c.mount.maxRead }, 4096)},
-	{name: "fsname", value: needValue, apply: func(c *config, v string) error { c.mount.fsname = v; return nil }},
-	{name: "subtype", value: needValue, apply: func(c *config, v string) error { c.mount.subtype = v; return nil }},
-
-	// mount(8)
-	{name: "defaults"},
-	{name: "async", apply: setFlags(0, unix.MS_SYNCHRONOUS)},
-	{name: "auto"},
-	{name: "noauto"},
-	{name: "nofail"},
-	{name: "nouser"},
-	{name: "_netdev"},
-	{name: "comment", value: mayValue},
-	{name: "loop", value: mayValue}, // an image needs no loop device here
-	{name: "uid-map", value: mayValue},
-	{name: "ids", value: mayValue},
-	{name: "silent"},
-	{name: "loud"},
-	{name: "user", value: mayValue, apply: setFlags(unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)},
-	{name: "users", apply: setFlags(unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)},
-	{name: "owner", apply: setFlags(unix.MS_NOSUID|unix.MS_NODEV, 0)},
-	{name: "group", apply: setFlags(unix.MS_NOSUID|unix.MS_NODEV, 0)},
-	{name: "suid", apply: setFlags(0, unix.MS_NOSUID)},
-	{name: "nosuid", apply: setFlags(unix.MS_NOSUID, 0)},
-	{name: "dev", apply: setFlags(0, unix.MS_NODEV)},
-	{name: "nodev", apply: setFlags(unix.MS_NODEV, 0)},
-	{name: "exec", apply: setFlags(0, unix.MS_NOEXEC)},
-	{name: "noexec", apply: setFlags(unix.MS_NOEXEC, 0)},
-	{name: "atime", apply: setFlags(0, unix.MS_NOATIME)},
-	{name: "noatime", apply: setFlags(unix.MS_NOATIME, unix.MS_RELATIME|unix.MS_STRICTATIME)},
-	{name: "relatime", apply: setFlags(unix.MS_RELATIME, unix.MS_NOATIME|unix.MS_STRICTATIME)},
-	{name: "norelatime", apply: setFlags(0, unix.MS_RELATIME)},
-	{name: "strictatime", apply: setFlags(unix.MS_STRICTATIME, unix.MS_NOATIME|unix.MS_RELATIME)},
-	{name: "nostrictatime", apply: setFlags(0, unix.MS_STRICTATIME)},
-	{name: "diratime", apply: setFlags(0, unix.MS_NODIRATIME)},
-	{name: "nodiratime", apply: setFlags(unix.MS_NODIRATIME, 0)},
-	{name: "lazytime", apply: setFlags(unix.MS_LAZYTIME, 0)},
-	{name: "nolazytime", apply: setFlags(0, unix.MS_LAZYTIME)},
-	{name: "sync", apply: setFlags(unix.MS_SYNCHRONOUS, 0)},
-	{name: "dirsync", apply: setFlags(unix.MS_DIRSYNC, 0)},
-}
-
-// prefixes begin words that are for mount(8), systemd and their like.
-var prefixes = []string{"x-", "X-"}
-
-// setFlags is for words that are flags of mount(2).
-func setFlags(set, clear uintptr) func(*config, string) error {
-	return func(c *config, _ string) error {
-		c.mount.flags = c.mount.flags&^clear | set
-		return nil
-	}
-}
-
-func setGroupID(on bool) func(*config, string) error {
-	return setWrite(func(w *writeWords) { w.groupID = on })
-}
-
-func setWrite(set func(*writeWords)) func(*config, string) error {
-	return func(c *config, _ string) error {
-		set(&c.mount.writePolicy)
-		return nil
-	}
-}
-
-func setErrors(c *config, v string) error {
-	switch v {
-	case "continue":
-		c.fs.Errors = ext2.ErrorsContinue
-	case "remount-ro":
-		c.fs.Errors = ext2.ErrorsRemountRO
-	case "panic":
-		c.fs.Errors = ext2.ErrorsPanic
-	default:
-		return errors.New("expected continue, remount-ro or panic")
-	}
-	return nil
-}
-
-func setCheck(_ *config, v string) error {
-	if v != "none" {
-		return errors.New("only check=none is known; e2fsck checks file systems")
-	}
-	return nil
-}
-
-func setBarrier(c *config, v string) error {
-	switch v {
-	case "", "1":
-		c.mount.writePolicy.noBarrier = false
-	case "0":
-		c.mount.writePolicy.noBarrier = true
-	default:
-		return errors.New("expected 0 or 1")
-	}
-	return nil
-}
-
-// setCommit takes seconds, as ext3 and ext4 do; 0 is the default.
-func setCommit(c *config, v string) error {
-	n, err := strconv.ParseUint(v, 10, 31)
-	if err != nil {
-		return errors.New("expected a number of seconds")
-	}
-	c.mount.writePolicy.commit = time.Duration(n) * time.Second
-	return nil
+	{"How it is written", true, []word{
+		{"errors", "continue|remount-ro|panic", "what happens when damage is found. Go on, refuse every later change, or detach the mount and end the daemon; without the word it is as the superblock says. The damage is noted in the superblock in any case.", setErrors},
+		{"grpid", "", "new files get the group of their directory", setGroupID(true)},
+		{"bsdgroups", "", "the same as grpid", setGroupID(true)},
+		{"nogrpid", "", "new files get the group of their maker, or of a set-gid directory (the default)", setGroupID(false)},
+		{"sysvgroups", "", "the same as nogrpid", setGroupID(false)},
+		{"resuid", "UID", "this user may use the reserved blocks", setID(func(c *config) *int64 { return &c.mount.writePolicy.resUID })},
+		{"resgid", "GID", "this group may use the reserved blocks", setID(func(c *config) *int64 { return &c.mount.writePolicy.resGID })},
+		{"commit", "SECONDS", "a change is durable after this time with nobody asking. 0 is the default, 5 seconds.", setCommit},
+		{"nojournal", "", "write in place, without a journal", func(c *config, _ string) error { c.fs.NoJournal = true; return nil }},
+		{"barrier", "[0|1]", "wait for the disk where the order of writes matters (the default)", setBarrier},
+		{"nobarrier", "", "do not wait for the disk until unmount. Faster, and a crash of the machine may cost the image.", setWrite(func(w *writeWords) { w.noBarrier = true })},
+		{"discard", "", "punch freed blocks out of the image, or discard them on the device", setWrite(func(w *writeWords) { w.discard = true })},
+		{"nodiscard", "", "keep freed blocks in the image (the default)", setWrite(func(w *writeWords) { w.discard = false })},
+		{"orlov", "", "spread top directories, keep others near their parents (the default)", setWrite(func(w *writeWords) { w.oldAlloc = false })},
+		{"oldalloc", "", "put directories where most blocks are free", setWrite(func(w *writeWords) { w.oldAlloc = true })},
+		{"reservation", "", "keep room behind a growing file while others look for some (the default)", setWrite(func(w *writeWords) { w.noReservation = false })},
+		{"noreservation", "", "keep no room behind growing files", setWrite(func(w *writeWords) { w.noReservation = true })},
+	}},
+	{"How it is mounted", true, []word{
+		{"allow_other", "", "other users may enter. Root's mounts always let them in; a plain user needs user_allow_other in /etc/fuse.conf.", func(c *config, _ string) error {
+			c.mount.allowOther, c.mount.noOthers = true, false
+			return nil
+		}},
+		{"allow_root", "", "as root: nobody else may enter", func(c *config, _ string) error {
+			c.mount.allowOther, c.mount.noOthers = false, true
+			return nil
+		}},
+		{"fsname", "NAME", "the source in /proc/mounts, instead of the image", func(c *config, v string) error { c.mount.fsname = v; return nil }},
+		{"subtype", "NAME", "the type in /proc/mounts is fuse.NAME, instead of fuse.ext2fuse", func(c *config, v string) error { c.mount.subtype = v; return nil }},
+		{"debug", "", "log what kind of file system was mounted", func(c *config, _ string) error { c.mount.describe = true; return nil }},
+		{"trace", "FILE", "write a line to FILE for each access of the image (fio's iolog format)", func(c *config, v string) error { c.fs.Trace = v; return nil }},
+	}},
+	{"Speed", true, []word{
+		{"cache_size", "N[kmg]", "memory for metadata (default 64m)", setSize(func(c *config) *int64 { return &c.fs.CacheBytes }, 1<<20)},
+		{"readahead", "N[kmg]", "what the kernel reads ahead (default 1m; root only)", setSize(func(c *config) *int64 { return &c.mount.readAhead }, 0)},
+		{"max_read", "N[kmg]", "the largest read request (default and most 1m)", setSize(func(c *config) *int64 { return &c.mount.maxRead }, 4096)},
+		{"direct", "", "bypass the host's page cache", func(c *config, _ string) error { c.fs.Direct = true; return nil }},
+		{"writeback_cache", "", "the kernel collects small writes. A full disk is then told at fsync or close, not at write.", func(c *config, _ string) error { c.mount.writeBack = true; return nil }},
+		{"nowriteback_cache", "", "each write is sent at once (the default)", func(c *config, _ string) error { c.mount.writeBack = false; return nil }},
+	}},
+	{"As in mount(8)", false, []word{
+		{"suid", "", "set-id bits count (root only)", setFlags(0, unix.MS_NOSUID)},
+		{"nosuid", "", "set-id bits do not count; always so in a plain user's mount", setFlags(unix.MS_NOSUID, 0)},
+		{"dev", "", "device files work (root only)", setFlags(0, unix.MS_NODEV)},
+		{"nodev", "", "device files do not work; always so in a plain user's mount", setFlags(unix.MS_NODEV, 0)},
+		{"exec", "", "programs can be run", setFlags(0, unix.MS_NOEXEC)},
+		{"noexec", "", "programs cannot be run", setFlags(unix.MS_NOEXEC, 0)},
+		{"atime", "", "not noatime", setFlags(0, unix.MS_NOATIME)},
+		{"noatime", "", "reading never moves access times", setFlags(unix.MS_NOATIME, unix.MS_RELATIME|unix.MS_STRICTATIME)},
+		{"relatime", "", "access times move when they are behind the last change, or a day old (the default)", setFlags(unix.MS_RELATIME, unix.MS_NOATIME|unix.MS_STRICTATIME)},
+		{"norelatime", "", "not relatime", setFlags(0, unix.MS_RELATIME)},
+		{"strictatime", "", "access times move with every read that reaches ext2fuse", setFlags(unix.MS_STRICTATIME, unix.MS_NOATIME|unix.MS_RELATIME)},
+		{"nostrictatime", "", "not strictatime", setFlags(0, unix.MS_STRICTATIME)},
+		{"diratime", "", "not nodiratime", setFlags(0, unix.MS_NODIRATIME)},
+		{"nodiratime", "", "reading directories never moves their access times", setFlags(unix.MS_NODIRATIME, 0)},
+		{"lazytime", "", "accepted", setFlags(unix.MS_LAZYTIME, 0)},
+		{"nolazytime", "", "accepted", setFlags(0, unix.MS_LAZYTIME)},
+		{"sync", "", "every change is durable before the call returns", setFlags(unix.MS_SYNCHRONOUS, 0)},
+		{"async", "", "not sync", setFlags(0, unix.MS_SYNCHRONOUS)},
+		{"dirsync", "", "changes of directories are durable before the call returns", setFlags(unix.MS_DIRSYNC, 0)},
+		{"user", "[NAME]", "nosuid, nodev and noexec; in fstab, plain users may mount", setFlags(unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)},
+		{"users", "", "as user", setFlags(unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)},
+		{"owner", "", "nosuid and nodev; in fstab, the device's owner may mount", setFlags(unix.MS_NOSUID|unix.MS_NODEV, 0)},
+		{"group", "", "nosuid and nodev; in fstab, the device's group may mount", setFlags(unix.MS_NOSUID|unix.MS_NODEV, 0)},
+	}},
+	{"Accepted, without an effect here", false, []word{
+		{"default_permissions", "", "permissions are checked in any case", nil},
+		{"nonempty", "", "the mount point need not be empty in any case", nil},
+		{"check", "none", "e2fsck checks file systems", setCheck},
+		{"nocheck", "", "the same", nil},
+		{"noquota", "", "there are no quotas", nil},
+		{"loop", "[DEVICE]", "an image needs no loop device here", nil},
+		{"defaults", "", "the defaults", nil},
+		{"auto", "", "for mount -a", nil},
+		{"noauto", "", "for mount -a", nil},
+		{"nofail", "", "for systemd and mount -a", nil},
+		{"nouser", "", "the default", nil},
+		{"_netdev", "", "for systemd and mount -a", nil},
+		{"comment", "[TEXT]", "for people", nil},
+		{"silent", "", "for the kernel's drivers", nil},
+		{"loud", "", "for the kernel's drivers", nil},
+		{"uid-map", "[MAP]", "for mounts with mapped ids", nil},
+		{"ids", "[MAP]", "for mounts with mapped ids", nil},
+	}},
+	{"Refused", false, []word{
+		{"quota", "", "disk quotas need the kernel's driver", refuse},
+		{"usrquota", "", "disk quotas need the kernel's driver", refuse},
+		{"grpquota", "", "disk quotas need the kernel's driver", refuse},
+		{"dax", "[always|never|inode]", "direct access to persistent memory needs the kernel's driver", refuse},
+		{"xip", "", "execute in place needs the kernel's driver", refuse},
+	}},
 }

@@ -71,9 +71,10 @@ func TestWordsMean(t *testing.T) {
 		{"nouser_xattr,noacl,user_xattr,acl", func(*config) {}},
 		{"noload", func(c *config) { c.fs.NoLoad = true }},
 		{"norecovery", func(c *config) { c.fs.NoLoad = true }},
-		{"oldalloc,noreservation,discard,barrier=0,nojournal", func(c *config) {
+		{"nojournal", func(c *config) { c.fs.NoJournal = true }},
+		{"oldalloc,noreservation,discard,barrier=0", func(c *config) {
 			c.mount.writePolicy = writeWords{resUID: -1, resGID: -1, oldAlloc: true, noReservation: true,
-				discard: true, noBarrier: true, noJournal: true}
+				discard: true, noBarrier: true}
 		}},
 		{"oldalloc,noreservation,discard,nobarrier,orlov,reservation,nodiscard,barrier", func(*config) {}},
 		{"offset=1m,sizelimit=3g", func(c *config) { c.fs.Offset, c.fs.SizeLimit = 1<<20, 3<<30 }},
@@ -104,12 +105,12 @@ func TestWordsMean(t *testing.T) {
 		{"commit=30,commit=0", func(*config) {}},
 		{",,ro,", func(c *config) { c.mount.readOnly, c.fs.ReadOnly = true, true }},
 	}
-	for _, w := range words {
-		if w.apply != nil || w.refuse != "" {
+	for w := range allWords {
+		if w.apply != nil {
 			continue
 		}
 		text := w.name
-		if w.value == needValue {
+		if w.needsValue() {
 			text += "=none"
 		}
 		tests = append(tests, struct {
@@ -126,15 +127,16 @@ func TestWordsMean(t *testing.T) {
 	}
 }
 
-func TestTableIsUnambiguous(t *testing.T) {
+// Each word stands in the table once, and says what it does, in one line to begin with.
+func TestTable(t *testing.T) {
 	seen := map[string]bool{}
-	for _, w := range words {
+	for w := range allWords {
 		if seen[w.name] {
 			t.Errorf("%s stands twice in the table", w.name)
 		}
 		seen[w.name] = true
-		if w.apply != nil && w.refuse != "" {
-			t.Errorf("%s is both accepted and refused", w.name)
+		if doc := firstSentence(w.doc); doc == "" || helpColumn+len(doc) > 120 {
+			t.Errorf("%s is described as %q", w.name, doc)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (fs *FS) allocBlocks(q blockRequest) (block uint64, n uint32, err error) {
 	sp := &fs.space
 	avail := sp.freeBlocks.Load() - sp.pending.Load()
 	if !q.privileged {
-		avail -= int64(fs.sb.RBlocksCount)
+		avail -= int64(fs.reserved())
 	}
 	if avail <= 0 {
 		return 0, 0, fs.noSpace(q.privileged)
@@ -221,8 +221,9 @@ func (fs *FS) blockUsed(block uint64) (bool, error) {
 
 // freeBlocks gives n blocks from block on back. They are handed out again once a
 // checkpoint made the release durable. A block that is no data block, or is free
-// already, is damage: it is reported where it is found and stays as it is, as does
-// one whose bitmap cannot be read. Whoever gives blocks back cannot do more about it.
+// already, is damage: it is reported where it is found and stays as it is. So does one
+// whose bitmap cannot be read, which is damage, too, as the block is lost: e2fsck, which
+// the error flag of the superblock calls for, finds it.
 func (fs *FS) freeBlocks(block uint64, n uint32) {
 	for n > 0 {
 		g := fs.groupOf(block)
@@ -241,12 +242,12 @@ func (fs *FS) freeInGroup(g uint32, block uint64, n uint32) error {
 	defer st.mu.Unlock()
 	buf, err := fs.blockBitmap(g)
 	if err != nil {
-		return err
+		return fs.lostBlocks(block, n, err)
 	}
 	defer buf.Release()
 	desc, err := fs.descriptor(g)
 	if err != nil {
-		return err
+		return fs.lostBlocks(block, n, err)
 	}
 	defer desc.Release()
 	bit := int(block - fs.sb.GroupFirstBlock(g))
@@ -265,4 +266,10 @@ func (fs *FS) freeInGroup(g uint32, block uint64, n uint32) error {
 	fs.space.hold(release{fs.ckpt.Epoch(), g, uint32(bit), n, false})
 	fs.writeDescLocked(desc, g, st)
 	return nil
+}
+
+// lostBlocks reports blocks that cannot be freed.
+func (fs *FS) lostBlocks(block uint64, n uint32, why error) error {
+	return fs.corrupt(&disk.CorruptError{What: "block to be freed", Block: block, Offset: -1,
+		Detail: fmt.Sprintf("%d blocks from it on stay in use: %v", n, why)})
 }

@@ -46,7 +46,7 @@ func useMixed(t *testing.T, fs *FS, all []namedIno, whole bool) {
 		}
 	}
 	for _, dir := range []string{"linear", "indexed"} {
-		in, err := imageFS{fs}.walk(dir, false)
+		in, err := fs.InodeByPath(dir, false)
 		check(dir, true, err)
 		if err != nil {
 			continue
@@ -115,7 +115,7 @@ func TestNamesParallel(t *testing.T) {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(g), 1))
 			for range 40 {
-				in, err := imageFS{fs}.walk([]string{"linear", "indexed"}[rng.IntN(2)], false)
+				in, err := fs.InodeByPath([]string{"linear", "indexed"}[rng.IntN(2)], false)
 				if err != nil {
 					t.Error(err)
 					return

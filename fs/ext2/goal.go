@@ -134,7 +134,7 @@ type branch struct {
 func (m *blockMap) take(p *place, iblock uint64, tables, want uint32) (branch, error) {
 	var b branch
 	q := blockRequest{owner: m.ino, privileged: m.alloc.privileged,
-		growing: m.raw.IsReg() && (want >= 16 || m.alloc.next.block != 0 && m.alloc.next.iblock == iblock)}
+		growing: !m.fs.opts.NoReservation && m.raw.IsReg() && (want >= 16 || m.alloc.next.block != 0 && m.alloc.next.iblock == iblock)}
 	goal, ahead := m.goal(p, iblock), uint64(0)
 	if tables > 0 && m.alloc.next.iblock != iblock && m.predict(iblock) != 0 {
 		ahead = uint64(p.index[p.depth-1])

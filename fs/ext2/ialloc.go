@@ -24,6 +24,8 @@ func (fs *FS) allocInode(parent *Inode, dir bool) (uint32, error) {
 	switch {
 	case !dir:
 		first = fs.fileGroup(home, parent.ino)
+	case fs.opts.OldAlloc:
+		first = fs.roomiestGroup(home)
 	case parent.ino == RootIno || parent.raw.Flags&disk.InodeTopDir != 0:
 		first = fs.topDirGroup(home)
 	default:
@@ -88,6 +90,19 @@ func (fs *FS) topDirGroup(home uint32) uint32 {
 		st.mu.Unlock()
 		if fewest == 0 {
 			break
+		}
+	}
+	return best
+}
+
+// roomiestGroup is the group with most free blocks among those with at least average free
+// inodes: where directories went before Orlov.
+func (fs *FS) roomiestGroup(home uint32) uint32 {
+	avgI, _, _ := fs.averages()
+	best, most := home, uint32(0)
+	for g := range uint32(len(fs.space.groups)) {
+		if i, b := fs.hasRoom(g); i > 0 && i >= avgI && b > most {
+			best, most = g, b
 		}
 	}
 	return best

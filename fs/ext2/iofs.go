@@ -11,12 +11,6 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
-// ErrLoop: a path leads through too many symbolic links.
-var ErrLoop = &Error{"too many levels of symbolic links", syscall.ELOOP}
-
-// maxLinks is how many symbolic links one path may lead through.
-const maxLinks = 40
-
 // FS is the file system for users of io/fs. Beside Open it has ReadDir, ReadFile, Stat,
 // Lstat and ReadLink; files also are io.ReaderAt, io.Seeker and io.WriterTo, and
 // FileInfo.Sys is an *Attr. Several goroutines may use it and its files at once.
@@ -119,73 +113,11 @@ func (f imageFS) find(op, name string, follow bool) (*Inode, error) {
 	if !iofs.ValidPath(name) {
 		return nil, &iofs.PathError{Op: op, Path: name, Err: iofs.ErrInvalid}
 	}
-	in, err := f.walk(name, follow)
+	in, err := f.fs.InodeByPath(name, follow)
 	if err != nil {
 		return nil, &iofs.PathError{Op: op, Path: name, Err: err}
 	}
 	return in, nil
-}
-
-// walk follows a path from the root. It keeps all directories on the way referenced, so
-// that Lookup notices one that comes up again below itself, and ".." needs no look at
-// the image.
-func (f imageFS) walk(rest string, follow bool) (*Inode, error) {
-	root, err := f.fs.Root()
-	if err != nil {
-		return nil, err
-	}
-	way := []*Inode{root}
-	defer func() {
-		for _, in := range way {
-			in.Put(1)
-		}
-	}()
-	cut := func(n int) {
-		for _, in := range way[n:] {
-			in.Put(1)
-		}
-		way = way[:n]
-	}
-	for links, more := 0, true; more; {
-		var name string
-		name, rest, more = strings.Cut(rest, "/")
-		at := way[len(way)-1]
-		switch {
-		case !at.IsDir():
-			return nil, ErrNotDir
-		case name == "" || name == ".":
-			continue
-		case name == "..":
-			cut(max(len(way)-1, 1))
-			continue
-		}
-		child, err := at.Lookup(name)
-		if err != nil {
-			return nil, err
-		}
-		if !child.IsSymlink() || !more && !follow {
-			way = append(way, child)
-			continue
-		}
-		target, err := child.Readlink()
-		child.Put(1)
-		if err != nil {
-			return nil, err
-		}
-		if links++; links > maxLinks {
-			return nil, ErrLoop
-		}
-		if strings.HasPrefix(target, "/") {
-			cut(1)
-		}
-		if more {
-			target += "/" + rest
-		}
-		rest, more = target, true
-	}
-	last := way[len(way)-1]
-	last.Ref(1)
-	return last, nil
 }
 
 // fileInfo describes an inode under a name.

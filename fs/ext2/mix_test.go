@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +22,8 @@ type mixer struct {
 	dirs []*Inode // referenced
 	open []*Inode // referenced files, some without a name
 	done map[string]int
+
+	damaged bool // the image is: errors may say so
 }
 
 func newMixer(t testing.TB, fs *FS, seed uint64) *mixer {
@@ -75,7 +78,7 @@ func content(in *Inode, n int) []byte {
 }
 
 // expected are the errors that random operations may meet.
-var expected = []error{ErrExist, ErrNotExist, ErrNoSpace, ErrNotDir, ErrIsDir, ErrNotEmpty, ErrInvalid, ErrPerm,
+var expected = []*Error{ErrExist, ErrNotExist, ErrNoSpace, ErrNotDir, ErrIsDir, ErrNotEmpty, ErrInvalid, ErrPerm,
 	ErrTooBig, ErrNotSupported, ErrNoAttr, ErrAccess, ErrNoDevice, ErrStale, ErrNameTooLong, ErrTooManyLinks}
 
 // step does one operation.
@@ -94,19 +97,22 @@ func (m *mixer) step() {
 	err := op.do()
 	if err == nil {
 		m.done[op.name]++
-		return
 	}
+	m.check(op.name, err)
+}
+
+// check takes the error of an operation.
+func (m *mixer) check(what string, err error) {
 	var known *Error
-	if !errors.As(err, &known) {
-		m.t.Errorf("%s: %v", op.name, err)
-		return
+	switch {
+	case err == nil:
+	case m.damaged && isCorrupt(err):
+	case !errors.As(err, &known):
+		m.t.Errorf("%s: %v", what, err)
+	case known == ErrReadOnly && m.damaged: // errors=remount-ro
+	case !slices.Contains(expected, known):
+		m.t.Errorf("%s: %v", what, err)
 	}
-	for _, e := range expected {
-		if known == e {
-			return
-		}
-	}
-	m.t.Errorf("%s: %v", op.name, err)
 }
 
 func (m *mixer) keep(in *Inode, list *[]*Inode, most int) {

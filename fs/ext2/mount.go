@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 
@@ -18,6 +19,9 @@ func (fs *FS) mount() error {
 	}
 	if err := fs.checkRoot(); err != nil {
 		return err
+	}
+	if fs.sb.HasCompat(disk.CompatHasJournal) && !fs.sb.HasIncompat(disk.IncompatRecover) && (fs.opts.ReadOnly || fs.opts.NoJournal) {
+		fs.warnings = append(fs.warnings, "mounting an ext3 file system as ext2: its journal, which is clean, is not used")
 	}
 	for _, w := range fs.warnings {
 		fs.log.Warn(w)
@@ -65,6 +69,37 @@ func readSuper(dev blockio.Device, off int64) (*disk.Superblock, error) {
 	return disk.DecodeSuperblock(b)
 }
 
+// ReadSuperblock reads a superblock without relying on anything else of the image: the
+// one kib KiB from the start of the device, or 0 for the usual place. But for its magic
+// number it need not pass the checks of a mount; without that it is a *disk.NotExt2Error.
+func ReadSuperblock(dev blockio.Device, kib int64) (*disk.Superblock, error) {
+	off := int64(disk.SuperblockOffset)
+	if kib > 0 {
+		off = kib << 10
+	}
+	sb, err := readSuper(dev, off)
+	if err == nil && sb.Magic != disk.Magic {
+		err = whatItIs(dev, kib, &disk.NotExt2Error{Magic: sb.Magic})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return sb, nil
+}
+
+// whatItIs adds to the error of an image that is no ext2 file system what it seems to be
+// instead.
+func whatItIs(dev blockio.Device, kib int64, err error) error {
+	var foreign *disk.NotExt2Error
+	if errors.As(err, &foreign) && kib == 0 {
+		b := make([]byte, min(disk.SniffBytes, dev.Size()))
+		if n, err := dev.ReadvAt([][]byte{b}, 0); err == nil {
+			foreign.Looks = disk.Sniff(b[:n])
+		}
+	}
+	return err
+}
+
 // readSuperblock reads the superblock, has the journal replayed if it says so, and makes
 // the checks that need nothing else.
 func (fs *FS) readSuperblock() error {
@@ -93,7 +128,7 @@ func (fs *FS) readSuperblock() error {
 	}
 	warnings, err := check.Check(fs.dev.Size(), !fs.opts.ReadOnly)
 	fs.warnings = append(fs.warnings, warnings...)
-	return err
+	return whatItIs(fs.dev, fs.opts.Superblock, err)
 }
 
 // locateSuper finds the group that the superblock in use lies in: its descriptor

@@ -35,7 +35,7 @@ func openImage(t testing.TB, img string, o Options) *FS {
 // inodeAt is the inode a path leads to, symbolic links not followed at its end.
 func inodeAt(t testing.TB, fs *FS, name string) *Inode {
 	t.Helper()
-	in, err := imageFS{fs}.walk(name, false)
+	in, err := fs.InodeByPath(name, false)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}

@@ -45,6 +45,11 @@ type Options struct {
 	Atime AtimePolicy
 	// NoDirAtime leaves those of directories alone.
 	NoDirAtime bool
+	// OldAlloc puts directories into the groups with most free blocks, in place of
+	// spreading those at the top and keeping the others near their parents.
+	OldAlloc bool
+	// NoReservation: no room is kept behind files that grow.
+	NoReservation bool
 	// GrpID: new objects get the group of their directory (grpid, bsdgroups).
 	GrpID bool
 	// ResUID and ResGID may use the reserved blocks, instead of those the superblock
@@ -62,6 +67,9 @@ type Options struct {
 	// NoBarrier leaves out the syncs of the device that make changes durable; it is
 	// synced at the end only.
 	NoBarrier bool
+	// NoJournal: changes are written in place, without a journal. A crash may then need a
+	// person and e2fsck, and lose what was thought safe.
+	NoJournal bool
 	// Commit is how soon a change is durable with nobody asking; 0 is 5 seconds.
 	Commit time.Duration
 	// Logger gets warnings and damage found; nil is slog.Default().
@@ -72,9 +80,10 @@ type Options struct {
 
 // testHooks are what tests of this package put in the place of the real thing.
 type testHooks struct {
-	writer   func(*FS) cache.Writer      // instead of the plain one
+	writer   func(*FS) cache.Writer      // instead of the journal
 	after    func(time.Duration, func()) // instead of time.AfterFunc
 	maxDirty int                         // blocks of one epoch
+	wrap     func(cache.Writer) cache.Writer
 }
 
 // DefaultCacheBytes is the default of Options.CacheBytes.

@@ -239,7 +239,8 @@ func TestFsyncsAreShared(t *testing.T) {
 }
 
 // TestDirtyMemoryIsBounded: a storm of changes with nobody asking for a checkpoint keeps
-// no more metadata in memory than one epoch on its way and one running may have.
+// no more metadata in memory than one epoch on its way and one running may have, and what
+// waits in the journal.
 func TestDirtyMemoryIsBounded(t *testing.T) {
 	const bound = 4 * freeCredits
 	fs, dev, _ := recorded(t, ext2test.Options{Size: 64 << 20, BlockSize: 1024, Inodes: 30000}, Options{testing: testHooks{maxDirty: bound}})
@@ -251,8 +252,8 @@ func TestDirtyMemoryIsBounded(t *testing.T) {
 			most = max(most, fs.cache.Stats().Pinned)
 		}
 	}
-	if most > 2*bound+16 {
-		t.Errorf("%d blocks were pinned, the bound is twice %d", most, bound)
+	if most > 5*bound/2+16 { // half as many may wait in the journal for their places
+		t.Errorf("%d blocks were pinned, the bound is two and a half times %d", most, bound)
 	}
 	root.Put(1)
 	if err := fs.Close(); err != nil {

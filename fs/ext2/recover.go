@@ -28,8 +28,7 @@ func (fs *FS) recoverJournal(sb *disk.Superblock) error {
 		return err
 	}
 	if sb.JournalInum == 0 {
-		return &disk.UnsupportedError{Features: []string{"journal_dev"}, Detail: fmt.Sprintf(
-			"the journal is on an external device (s_journal_dev 0x%X), which is not supported; run e2fsck -p first", sb.JournalDev)}
+		return externalJournal(sb)
 	}
 	if fs.dev.ReadOnly() {
 		return errReplayReadOnly

@@ -16,6 +16,7 @@ import (
 const (
 	writeDelay = 200 * time.Millisecond
 	flushDelay = 5 * time.Second
+	idleDelay  = time.Second // after the last write, until blocks leave the journal for their places
 )
 
 // dirtyShare is the part of the block cache that one epoch may dirty.
@@ -27,11 +28,15 @@ func (fs *FS) startWriting() error {
 	fs.initSpace()
 	fs.orphans.init()
 	fs.reaper.init()
+	if err := fs.openJournal(); err != nil {
+		return err
+	}
 	fs.ckpt = cache.NewCheckpoint(fs.cache, fs.writer(), cache.CheckpointOptions{
 		MaxDirty:       fs.maxDirty(),
 		Reserve:        1, // the superblock
 		Background:     writeDelay,
 		Flush:          cmp.Or(fs.opts.Commit, flushDelay),
+		Idle:           idleDelay,
 		BeforeSnapshot: fs.encodeSuper,
 		AfterDurable:   fs.released,
 		Failed:         fs.writingFailed,
@@ -39,6 +44,9 @@ func (fs *FS) startWriting() error {
 		After:          fs.opts.testing.after,
 	})
 	err := fs.markMounted()
+	if err == nil {
+		err = fs.startJournal()
+	}
 	if err == nil {
 		fs.startPolicy()
 		if err = fs.recoverOrphans(); err != nil {
@@ -56,7 +64,10 @@ func (fs *FS) writer() cache.Writer {
 	if w := fs.opts.testing.writer; w != nil {
 		return w(fs)
 	}
-	return &cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize, NoBarrier: fs.opts.NoBarrier}
+	if wrap := fs.opts.testing.wrap; wrap != nil {
+		return wrap(&fs.journal)
+	}
+	return &fs.journal
 }
 
 // maxDirty is how many blocks one epoch may dirty: a share of the cache, and no fewer
@@ -116,13 +127,22 @@ func (fs *FS) withSuper(f func(sb *disk.Superblock, b []byte)) error {
 	return nil
 }
 
-// markMounted clears VALID, counts the mount and makes both durable, so that whoever
-// looks at the image of a daemon that died knows.
+// markMounted counts the mount and clears VALID, or, where the file system has a journal,
+// sets needs_recovery, and makes it durable, so that whoever looks at the image of a daemon
+// that died knows.
 func (fs *FS) markMounted() error {
 	fs.stateFound = fs.sb.State
+	if err := fs.prepareLoan(); err != nil {
+		return err
+	}
+	own := fs.journaled() && fs.sb.HasCompat(disk.CompatHasJournal)
 	err := fs.update(1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {
-			sb.State &^= disk.StateValid
+			if own {
+				sb.FeatureIncompat |= disk.IncompatRecover
+			} else {
+				sb.State &^= disk.StateValid
+			}
 			sb.MntCount++
 			sb.Mtime = uint32(time.Now().Unix())
 			if fs.opts.MountPoint != "" && sb.RevLevel != disk.GoodOldRev {
@@ -144,6 +164,9 @@ func (fs *FS) stopWriting() error {
 	fs.stopPolicy()
 	err := fs.Sync()
 	if err != nil || fs.readOnly.Load() { // a failure made it so: VALID stays clear
+		return lost(errors.Join(err, fs.ckpt.Close()))
+	}
+	if err = fs.endJournal(); err != nil {
 		return lost(errors.Join(err, fs.ckpt.Close()))
 	}
 	err = fs.update(1, func() error {

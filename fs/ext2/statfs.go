@@ -32,13 +32,14 @@ func (fs *FS) Statfs() Statfs {
 		NameLen:    disk.MaxNameLen,
 	}
 	if fs.ckpt != nil {
-		s.FreeBlocks = uint64(max(fs.space.freeBlocks.Load(), 0))
+		s.FreeBlocks = uint64(max(fs.space.freeBlocks.Load(), 0)) + fs.journal.borrowed()
 		s.FreeInodes = uint64(max(fs.space.freeInodes.Load(), 0))
 	}
 	if !fs.opts.MinixDF {
 		s.Blocks -= min(fs.overhead(), s.Blocks)
 	}
-	if r := uint64(sb.RBlocksCount); s.FreeBlocks > r {
+	// A borrowed journal is counted as free, as it will be.
+	if r := fs.reserved() + fs.journal.borrowed(); s.FreeBlocks > r {
 		s.Available = s.FreeBlocks - r
 	}
 	return s

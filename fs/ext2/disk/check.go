@@ -191,9 +191,6 @@ func (sb *Superblock) checkCounts() error {
 // stateWarnings is checks 16 and 17, and the state the last user left the image in.
 func (sb *Superblock) stateWarnings(readWrite bool, now time.Time) (warnings []string) {
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
-	if sb.HasCompat(CompatHasJournal) {
-		warn("mounting an ext3 file system as ext2: its journal, which is clean, is not used")
-	}
 	if sb.ForceReadOnly() {
 		warn("s_rev_level is %d, newer than the %d known here: mounting read-only", sb.RevLevel, DynamicRev)
 		readWrite = false

@@ -127,7 +127,6 @@ func TestCheckWarns(t *testing.T) {
 		{func(sb *Superblock) {}, false, nil},
 		{func(sb *Superblock) { sb.RevLevel = 0 }, false, []string{"s_rev_level is 0 but feature bits are set (ext_attr, dir_index, filetype, sparse_super, large_file)"}},
 		{func(sb *Superblock) { sb.RevLevel = 2 }, false, []string{"s_rev_level is 2, newer than the 1 known here: mounting read-only"}},
-		{func(sb *Superblock) { sb.FeatureCompat |= CompatHasJournal }, true, []string{"mounting an ext3 file system as ext2"}},
 		{func(sb *Superblock) { sb.State = 0 }, true, []string{"not cleanly unmounted"}},
 		{func(sb *Superblock) { sb.State = StateErrors }, false, []string{"not cleanly unmounted"}},
 		{func(sb *Superblock) { sb.State |= StateErrors }, false, []string{"the file system has errors: running"}},
@@ -144,7 +143,6 @@ func TestCheckWarns(t *testing.T) {
 		{func(sb *Superblock) { sb.LastCheck, sb.CheckInterval = day-10*86400, 9*86400 }, false, []string{"a check was due on 2026-02-28"}},
 		{func(sb *Superblock) { sb.LastCheck, sb.CheckInterval = day-10*86400, 11*86400 }, false, nil},
 		{func(sb *Superblock) { sb.LastCheck, sb.CheckInterval = day-10*86400, 9*86400 }, true, nil},
-		{func(sb *Superblock) { sb.State = 0; sb.FeatureCompat |= CompatHasJournal }, false, []string{"ext3", "not cleanly"}},
 	} {
 		sb := sound()
 		c.change(sb)

@@ -1,11 +1,12 @@
 package fusefs
 
 import (
-	"encoding/binary"
 	"errors"
+	"log"
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -32,37 +33,50 @@ import (
 // and while it handles one, when a read of the image is about to wait for the disk
 // (blockio tells) or an operation for a checkpoint (ext2 tells). Who comes back and finds the place taken, ends.
 type conn struct {
-	fd    int
-	proto *fuse.ProtocolServer
-	log   *slog.Logger
-	blind bool // the device does not tell when it waits
-	busy  int  // crew up to which waiting requests are reason to relieve
+	fd      int
+	adapter *Adapter
+	proto   *fuse.ProtocolServer // answers everything but READ
+	log     *slog.Logger
+	blind   bool // the device does not tell when it waits
+	pipes   pipes
+	busy    int // crew up to which waiting requests are reason to relieve
 
-	writable bool   // set before start
-	timeUnit uint32 // of inodes, nanoseconds; likewise
+	// Set before start.
+	writable bool
+	timeUnit uint32      // of inodes, nanoseconds
+	messages *log.Logger // see Options
 
 	mu      sync.Mutex
 	reading bool // somebody waits for the next request
 	crew    int  // goroutines that read or handle
 	gone    bool // unmounted: nobody is to read any more
+	closed  bool // the file system is not to be asked any more; see quiesce
+	quiet   sync.Cond
 	done    chan struct{}
 
+	hold atomic.Pointer[hold] // keeps umount(2) waiting
+
 	buffers sync.Pool // of *buffers
+
+	metrics metrics
 }
 
-func newConn(fd int, proto *fuse.ProtocolServer, log *slog.Logger) *conn {
-	return &conn{
-		fd: fd, proto: proto, log: log,
+func newConn(fd int, a *Adapter, proto *fuse.ProtocolServer, logger *slog.Logger) *conn {
+	c := &conn{
+		fd: fd, adapter: a, proto: proto, log: logger,
 		// Half the processors are left to those who ask.
 		busy:    runtime.GOMAXPROCS(0) / 2,
 		done:    make(chan struct{}),
+		metrics: metrics{begun: time.Now()},
 		buffers: sync.Pool{New: func() any { return newBuffers() }},
 	}
+	c.quiet.L = &c.mu
+	return c
 }
 
 // init answers the kernel's first message, which says what the kernel can do. Nothing
 // else comes before the answer.
-func (c *conn) init(a *Adapter) error {
+func (c *conn) init() error {
 	b := c.buffers.Get().(*buffers)
 	defer c.buffers.Put(b)
 	n, err := c.read(b.in)
@@ -73,8 +87,8 @@ func (c *conn) init(a *Adapter) error {
 	if r.opcode() != opInit {
 		return errors.New("its first message is not INIT")
 	}
-	a.init(r.kernelFlags())
-	c.timeUnit = uint32(a.fs.TimeUnit())
+	c.adapter.init(r.kernelFlags())
+	c.timeUnit = uint32(c.adapter.fs.TimeUnit())
 	c.handle(b, r)
 	return nil
 }
@@ -102,12 +116,12 @@ func (c *conn) relieve() {
 }
 
 // take is called by the reader when it has got a request: its place is free. It tells
-// how many are at work now, itself included.
-func (c *conn) take() int {
+// how many are at work now, itself included, and whether the file system can be asked.
+func (c *conn) take() (working int, open bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reading = false
-	return c.crew
+	return c.crew, !c.closed
 }
 
 // resume is called after a request is answered. It tells whether to read the next
@@ -120,7 +134,21 @@ func (c *conn) resume() bool {
 		return false
 	}
 	c.reading = true
+	if c.closed {
+		c.quiet.Broadcast()
+	}
 	return true
+}
+
+// quiesce returns when the file system is asked by nobody any more. What the kernel sends
+// from then on is refused.
+func (c *conn) quiesce() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for c.crew > 1 || c.crew == 1 && !c.reading {
+		c.quiet.Wait()
+	}
 }
 
 // leave is called by the reader when the connection is gone.
@@ -133,6 +161,9 @@ func (c *conn) leave() {
 
 func (c *conn) leaveLocked() {
 	c.crew--
+	if c.closed {
+		c.quiet.Broadcast()
+	}
 	if c.crew == 0 && c.gone {
 		close(c.done)
 	}
@@ -179,10 +210,19 @@ func (c *conn) work() {
 		}
 		r := request(b.in[:n])
 		if r.quick(c.writable) {
-			c.handle(b, r)
+			if h := c.hold.Load(); r.opcode() != opStatFs || h == nil || !h.took(r) {
+				c.handle(b, r)
+			}
 			continue
 		}
-		working := c.take()
+		working, open := c.take()
+		if !open {
+			c.refuse(b, r)
+			if !c.resume() {
+				return
+			}
+			continue
+		}
 		if c.relief(r, working) || working < c.busy && time.Since(before) < atOnce && c.more() {
 			c.relieve()
 		}
@@ -212,12 +252,18 @@ func (c *conn) read(in []byte) (int, error) {
 
 // handle answers a request.
 func (c *conn) handle(b *buffers, r request) {
+	if r.opcode() == opRead {
+		c.answerRead(b, r)
+		return
+	}
 	out := b.reply(r.replySize())
+	begin := time.Now()
 	n, status := c.proto.HandleRequest([][]byte{r}, [][]byte{out})
 	if n == 0 && status != fuse.OK {
 		// go-fuse could not make sense of it, but the kernel waits.
-		n = errorReply(out, r, unix.EIO)
+		n = errorReply(out, r.unique(), unix.EIO)
 	}
+	c.metrics.record(r, n > 0 && replyErrno(out) != 0, begin) // before who asked can ask for it
 	if n == 0 {
 		return // FORGET and the like want no answer
 	}
@@ -227,24 +273,30 @@ func (c *conn) handle(b *buffers, r request) {
 	case opInit:
 		setTimeUnit(out[:n], c.timeUnit)
 	}
+	c.send(out[:n], r.opcode())
+}
+
+// refuse answers a request that comes when the file system is closed. Nobody uses the
+// mount then; the kernel gives its inodes back, which wants no answer.
+func (c *conn) refuse(b *buffers, r request) {
+	if op := r.opcode(); op != opForget && op != opBatchForget {
+		out := b.reply(outHeaderSize)
+		c.send(out[:errorReply(out, r.unique(), unix.ENOTCONN)], op)
+	}
+}
+
+// send gives the kernel an answer.
+func (c *conn) send(reply []byte, opcode uint32) {
 	for {
-		_, err := unix.Write(c.fd, out[:n])
+		_, err := unix.Write(c.fd, reply)
 		switch err {
 		case nil, unix.ENOENT, unix.ENODEV:
 			// ENOENT: whoever asked was killed meanwhile.
 		case unix.EINTR:
 			continue
 		default:
-			c.log.Error("the kernel did not take an answer", "opcode", r.opcode(), "error", err)
+			c.log.Error("the kernel did not take an answer", "opcode", opcode, "error", err)
 		}
 		return
 	}
-}
-
-// errorReply makes a reply that only says what went wrong.
-func errorReply(out []byte, r request, errno unix.Errno) int {
-	binary.NativeEndian.PutUint32(out, outHeaderSize)
-	binary.NativeEndian.PutUint32(out[4:], uint32(-int32(errno)))
-	binary.NativeEndian.PutUint64(out[8:], r.unique())
-	return outHeaderSize
 }

@@ -107,6 +107,17 @@ func (j *Journal) SetFormat(f Format) error {
 	return nil
 }
 
+// Where a note is kept in the superblock: s_users, but for the first of them. An internal
+// journal has one user at most, and nobody looks at the rest.
+const noteAt, noteEnd = 0x110, SuperblockSize
+
+// NoteSize is how much room a note has, in bytes.
+const NoteSize = noteEnd - noteAt
+
+// Note is the part of the superblock, NoteSize bytes, that whoever made the journal may
+// use for itself. What is written into it reaches the device with the next Tail.
+func (j *Journal) Note() []byte { return j.raw[noteAt:noteEnd:noteEnd] }
+
 // Dirty tells whether the journal may hold transactions to replay.
 func (j *Journal) Dirty() bool { return j.sb.Start != 0 }
 

@@ -146,6 +146,9 @@ func newPair(t *testing.T, s *shape) (*Pair, error) {
 	}
 	mount := func() error {
 		o := "rw"
+		if s.full {
+			o += ",nojournal" // a borrowed one takes from the reserve, and full comes sooner
+		}
 		if *options != "" {
 			o += "," + *options
 		}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the images that the fuzz target FuzzWalk mutates: seed-*.img.gz, beside this
-# script. Each is a few hundred KiB and holds one of everything. Run it as root (for
+# Makes the good images that are damaged on purpose: seed-*.img.gz, beside this script.
+# Each is small and holds one of everything. Run it as root (for
 # device nodes and trusted attributes) when something new should be in them; the same
 # e2fsprogs makes the same bytes, but for change and birth times.
 set -euo pipefail
@@ -51,6 +51,18 @@ tree "$work/tree" 67000
 image 1k 400K -b 1024 -I 256 -N 128 -E "$seed"
 image groups 700K -b 1024 -I 128 -N 192 -g 256 -O meta_bg,^resize_inode,^sparse_super -E "$seed"
 image rev0 400K -b 1024 -r 0 -N 128
+# Room for a journal, one's own or borrowed.
+image room 8M -b 1024 -I 256 -N 256 -E "$seed"
+image journal 4M -b 1024 -I 256 -N 256 -j -J size=1 -E "$seed"
+gunzip -c seed-journal.img.gz >"$work/journal.img"
+# One transaction: the root directory's block and an inode table block, as they are, and
+# a revoked block.
+root=$(debugfs -R 'blocks /' "$work/journal.img" 2>/dev/null | awk '{print $1}')
+table=$(dumpe2fs "$work/journal.img" 2>/dev/null | sed -n 's/.*Inode table at \([0-9]*\)-.*/\1/p' | head -n 1)
+for b in "$root" "$table"; do dd if="$work/journal.img" bs=1K skip="$b" count=1 status=none; done >"$work/blocks"
+printf 'jo\njw -b %s %s\njw -r 2000\njc\n' "$root,$table" "$work/blocks" | debugfs -w -f - "$work/journal.img" >/dev/null 2>&1
+dumpe2fs -h "$work/journal.img" 2>/dev/null | grep -q needs_recovery
+gzip -9nc "$work/journal.img" >seed-journal.img.gz
 rm -rf "$work/tree"
 tree "$work/tree" 0 250
 image 4k 800K -b 4096 -I 512 -N 352 -E "$seed"

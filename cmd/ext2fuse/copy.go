@@ -1,0 +1,352 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+var cpVerb = verb{
+	name: "cp", operands: "SOURCE… TARGET", least: 2, most: -1,
+	doc: "copy into an image, out of one, or from one to another. What is in an image is written IMAGE:PATH, as in disk.img:/etc/fstab. Modes, owners, times, extended attributes, ACLs, hard links and holes are kept; owners on the host by root only. On a terminal a long copy shows how far it is.",
+	flags: func(f *pflag.FlagSet) {
+		f.BoolP("recursive", "r", false, "copy directories and all that is in them, symbolic links as such")
+		f.BoolP("archive", "a", false, "the same as -r: attributes are always kept")
+		f.BoolP("verbose", "v", false, "name each file that is copied")
+		f.BoolP("quiet", "q", false, "show no progress")
+	},
+	run: runCp,
+}
+
+// errInterrupted ends a copy that the user interrupted. The image is complete, with what
+// was copied until then.
+var errInterrupted = errors.New("interrupted; what was copied before is complete")
+
+// fileMeta is what is kept of a file beside its content.
+type fileMeta struct {
+	mode         uint32 // type and permission bits, as in st_mode
+	uid, gid     uint32
+	size         int64
+	atime, mtime disk.Timespec
+	major, minor uint32 // of devices
+	links        uint32
+	id           [2]uint64 // device and inode: the same for all names of a file
+	xattrs       map[string][]byte
+}
+
+func (m *fileMeta) is(mode uint32) bool { return m.mode&unix.S_IFMT == mode }
+
+// tree is a place where files are: a host directory tree, or that of an image. Names are
+// paths of the host, or those of io/fs.
+type tree interface {
+	// meta describes a file, without attributes unless wanted.
+	meta(name string, follow, xattrs bool) (*fileMeta, error)
+	list(name string) ([]string, error)
+	readlink(name string) (string, error)
+	open(name string) (content, error)
+
+	// create makes a regular file, or empties the one there.
+	create(name string) (content, error)
+	// make makes anything else, not yet with the attributes; target is a symbolic link's.
+	make(name string, m *fileMeta, target string) error
+	link(old, name string) error
+	remove(name string) error
+	// setMeta gives a file the attributes of another.
+	setMeta(name string, m *fileMeta) error
+	// join is the name of something in a directory, as people see it in show.
+	join(dir, name string) string
+	show(name string) string
+}
+
+// content is an open regular file.
+type content interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	// data is the next part [from, to) that is no hole, at or behind off; from is -1 behind
+	// the last one.
+	data(off int64) (from, to int64, err error)
+	truncate(size int64) error
+}
+
+// copier copies.
+type copier struct {
+	c        *call
+	ctx      context.Context
+	images   map[string]*imageTree
+	progress *progress
+	links    map[linkKey]string // files of several names, to their first copy
+	buffer   []byte
+	failed   bool
+}
+
+type linkKey struct {
+	from tree
+	id   [2]uint64
+}
+
+func runCp(c *call) error {
+	last := len(c.args) - 1
+	to := parsePlace(c.args[last])
+	var from []place
+	inImages := to.image != ""
+	for _, a := range c.args[:last] {
+		p := parsePlace(a)
+		from = append(from, p)
+		inImages = inImages || p.image != ""
+	}
+	if !inImages {
+		return usagef("nothing of this is in an image: write IMAGE:PATH for what is (%s)", whyHost(c.args))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	k := &copier{c: c, ctx: ctx, images: map[string]*imageTree{}, links: map[linkKey]string{}, buffer: make([]byte, 1<<20)}
+	err := k.run(from, to)
+	for _, t := range k.images {
+		if cerr := t.close(); cerr != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", t.image, cerr))
+		}
+	}
+	k.progress.end()
+	if err == nil && k.failed {
+		err = errQuiet
+	}
+	return err
+}
+
+// whyHost says why operands are taken for the host's.
+func whyHost(args []string) string {
+	for _, a := range args {
+		if image, _, ok := strings.Cut(a, ":"); ok {
+			return "there is no image " + image
+		}
+	}
+	return "as in disk.img:/etc"
+}
+
+func (k *copier) run(from []place, to place) error {
+	// What is written to is opened first, so that an image on both sides is opened once.
+	target, err := k.tree(to, true)
+	if err != nil {
+		return err
+	}
+	into := false
+	switch m, err := target.meta(to.path, true, false); {
+	case err == nil:
+		into = m.is(unix.S_IFDIR)
+	case !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%s: %w", to, reason(err))
+	}
+	if !into && (len(from) > 1 || to.slash) {
+		return fmt.Errorf("%s is not a directory, and has to be one for this; make it first", to)
+	}
+	sources := make([]tree, len(from))
+	for i, p := range from {
+		if sources[i], err = k.tree(p, false); err != nil {
+			return err
+		}
+	}
+	k.progress = newProgress(k, sources, from)
+	for i, p := range from {
+		name := to.path
+		if into {
+			name = target.join(to.path, p.base())
+		}
+		k.copy(sources[i], p.path, target, name, !k.recursive())
+		if k.ctx.Err() != nil {
+			return errInterrupted
+		}
+	}
+	return nil
+}
+
+// base is the name that a copy of a place gets in a directory; empty where what is in it
+// is copied: "." and the root of an image.
+func (p place) base() string {
+	switch {
+	case p.dot || p.image != "" && p.path == ".":
+		return ""
+	case p.image == "" && path.Base(p.path) == "..":
+		return ""
+	}
+	return path.Base(p.path)
+}
+
+func (k *copier) recursive() bool { return k.c.set("recursive") || k.c.set("archive") }
+
+// tree is where a place lies.
+func (k *copier) tree(p place, write bool) (tree, error) {
+	if p.image == "" {
+		return hostTree{}, nil
+	}
+	if t := k.images[p.image]; t != nil {
+		return t, nil
+	}
+	fs, err := k.c.open(p.image, write)
+	if err != nil {
+		return nil, err
+	}
+	t := newImageTree(p.image, fs)
+	k.images[p.image] = t
+	return t, nil
+}
+
+// fail says what could not be copied, and why.
+func (k *copier) fail(what string, err error) {
+	if k.ctx.Err() != nil {
+		return // said once, at the end
+	}
+	k.progress.pause()
+	k.c.warn("%s: %v%s", what, reason(err), hint(what, err))
+	k.failed = true
+}
+
+// copy copies one file, and what is below it.
+func (k *copier) copy(from tree, src string, to tree, dst string, follow bool) {
+	if k.ctx.Err() != nil {
+		return
+	}
+	m, err := from.meta(src, follow, true)
+	if err != nil {
+		k.fail(from.show(src), err)
+		return
+	}
+	if m.is(unix.S_IFDIR) && from == to && isBelow(src, dst) {
+		k.fail(to.show(dst), errors.New("a directory cannot be copied into itself"))
+		return
+	}
+	if m.is(unix.S_IFDIR) && !k.recursive() {
+		k.fail(from.show(src), errors.New("is a directory; with -r it is copied"))
+		return
+	}
+	if k.c.set("verbose") {
+		k.c.printf("%s -> %s\n", from.show(src), to.show(dst))
+	}
+	if err := k.copyOne(from, src, to, dst, m); err != nil {
+		k.fail(to.show(dst), err)
+		return
+	}
+	if m.is(unix.S_IFDIR) {
+		k.copyBelow(from, src, to, dst)
+	}
+	// Last: what is made in a directory changes its times.
+	if err := to.setMeta(dst, m); err != nil {
+		k.fail(to.show(dst), err)
+	}
+}
+
+// isBelow tells whether an image's path is dir, or below it.
+func isBelow(dir, name string) bool {
+	return dir == "." || name == dir || strings.HasPrefix(name, dir+"/")
+}
+
+func (k *copier) copyBelow(from tree, src string, to tree, dst string) {
+	names, err := from.list(src)
+	if err != nil {
+		k.fail(from.show(src), err)
+	}
+	for _, n := range names {
+		if src == "." && n == "lost+found" {
+			// The file system's own, which the target has or wants none of.
+			if m, err := to.meta(to.join(dst, n), false, false); err == nil && m.is(unix.S_IFDIR) {
+				continue
+			}
+		}
+		k.copy(from, from.join(src, n), to, to.join(dst, n), false)
+	}
+}
+
+// copyOne makes the copy of a file, attributes excepted.
+func (k *copier) copyOne(from tree, src string, to tree, dst string, m *fileMeta) error {
+	switch there, err := to.meta(dst, false, false); {
+	case err == nil && from == to && there.id == m.id:
+		return errors.New("a file cannot be copied onto itself")
+	case err == nil && there.is(unix.S_IFDIR) != m.is(unix.S_IFDIR):
+		if there.is(unix.S_IFDIR) {
+			return errors.New("is a directory, and what is copied is none")
+		}
+		return errors.New("is in the way of a directory")
+	case err == nil && there.is(unix.S_IFDIR):
+		return nil
+	case err == nil && (!there.is(unix.S_IFREG) || !m.is(unix.S_IFREG) || m.links > 1):
+		if err := to.remove(dst); err != nil {
+			return err
+		}
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return err
+	}
+	key := linkKey{from, m.id}
+	if m.links > 1 && !m.is(unix.S_IFDIR) {
+		if first, ok := k.links[key]; ok {
+			return to.link(first, dst)
+		}
+	}
+	var err error
+	switch {
+	case m.is(unix.S_IFREG):
+		err = k.copyContent(from, src, to, dst, m.size)
+	case m.is(unix.S_IFLNK):
+		var target string
+		if target, err = from.readlink(src); err == nil {
+			err = to.make(dst, m, target)
+		}
+	default:
+		err = to.make(dst, m, "")
+	}
+	if err == nil && m.links > 1 {
+		k.links[key] = dst
+	}
+	return err
+}
+
+func (k *copier) copyContent(from tree, src string, to tree, dst string, size int64) (err error) {
+	r, err := from.open(src)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w, err := to.create(dst)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	for off := int64(0); off < size; {
+		start, end, err := r.data(off)
+		if err != nil {
+			return err
+		}
+		if start < 0 {
+			k.progress.add(size - off)
+			break
+		}
+		k.progress.add(start - off)
+		for off = start; off < end; {
+			if k.ctx.Err() != nil {
+				return errInterrupted
+			}
+			n, err := r.ReadAt(k.buffer[:min(int64(len(k.buffer)), end-off)], off)
+			if n == 0 {
+				if err == nil || errors.Is(err, io.EOF) {
+					return errors.New("became shorter while it was copied")
+				}
+				return err
+			}
+			if _, err := w.WriteAt(k.buffer[:n], off); err != nil {
+				return err
+			}
+			off += int64(n)
+			k.progress.add(int64(n))
+		}
+	}
+	return w.truncate(size)
+}

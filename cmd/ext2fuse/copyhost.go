@@ -1,0 +1,176 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// hostTree is the files of the host.
+type hostTree struct{}
+
+func (hostTree) join(dir, name string) string { return filepath.Join(dir, name) }
+func (hostTree) show(name string) string      { return name }
+
+func (hostTree) meta(name string, follow, xattrs bool) (*fileMeta, error) {
+	var st unix.Stat_t
+	stat := unix.Lstat
+	if follow {
+		stat = unix.Stat
+	}
+	if err := stat(name, &st); err != nil {
+		return nil, err
+	}
+	m := &fileMeta{
+		mode: st.Mode, uid: st.Uid, gid: st.Gid, size: st.Size, links: uint32(st.Nlink),
+		id:    [2]uint64{uint64(st.Dev), st.Ino},
+		atime: hostTime(st.Atim), mtime: hostTime(st.Mtim),
+		major: unix.Major(uint64(st.Rdev)), minor: unix.Minor(uint64(st.Rdev)),
+	}
+	if !xattrs {
+		return m, nil
+	}
+	path := name
+	if follow {
+		resolved, err := filepath.EvalSymlinks(name)
+		if err != nil {
+			return nil, err
+		}
+		path = resolved
+	}
+	var err error
+	m.xattrs, err = hostXattrs(path)
+	return m, err
+}
+
+func hostTime(t unix.Timespec) disk.Timespec {
+	sec, nsec := t.Unix()
+	return disk.Timespec{Sec: sec, Nsec: uint32(nsec)}
+}
+
+// hostXattrs reads the extended attributes of a file; where the host has none there are
+// none. A file that is no symbolic link is not followed either way.
+func hostXattrs(path string) (map[string][]byte, error) {
+	buf := make([]byte, 64<<10) // the most that Linux has of either
+	n, err := unix.Llistxattr(path, buf)
+	if errors.Is(err, unix.EOPNOTSUPP) || n == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	list := map[string][]byte{}
+	for _, name := range strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00") {
+		n, err := unix.Lgetxattr(path, name, buf)
+		if err == nil {
+			list[name] = append([]byte{}, buf[:n]...) // not nil: an empty value is one
+		}
+	}
+	return list, nil
+}
+
+func (hostTree) list(name string) ([]string, error) {
+	entries, err := os.ReadDir(name)
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, err
+}
+
+func (hostTree) readlink(name string) (string, error) { return os.Readlink(name) }
+
+func (hostTree) open(name string) (content, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return hostFile{f}, nil
+}
+
+func (hostTree) create(name string) (content, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return hostFile{f}, nil
+}
+
+func (hostTree) make(name string, m *fileMeta, target string) error {
+	switch {
+	case m.is(unix.S_IFDIR):
+		return os.Mkdir(name, 0o700)
+	case m.is(unix.S_IFLNK):
+		return os.Symlink(target, name)
+	}
+	return unix.Mknod(name, m.mode&unix.S_IFMT|0o600, int(unix.Mkdev(m.major, m.minor)))
+}
+
+func (hostTree) link(old, name string) error { return os.Link(old, name) }
+func (hostTree) remove(name string) error    { return os.Remove(name) }
+
+// setMeta gives a file its attributes, as far as the host lets us: owners are root's to
+// give, and not every file system has every attribute.
+func (hostTree) setMeta(name string, m *fileMeta) error {
+	owned := true
+	if err := os.Lchown(name, int(m.uid), int(m.gid)); err != nil {
+		if os.Geteuid() == 0 {
+			return err
+		}
+		owned = m.uid == uint32(os.Geteuid())
+	}
+	for attr, value := range m.xattrs {
+		err := unix.Lsetxattr(name, attr, value, 0)
+		if err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return err
+		}
+	}
+	if !m.is(unix.S_IFLNK) {
+		mode := m.mode & 0o7777
+		if !owned {
+			mode &^= 0o6000 // they were about another owner
+		}
+		if err := unix.Chmod(name, mode); err != nil {
+			return err
+		}
+	}
+	var times [2]unix.Timespec
+	for i, at := range []disk.Timespec{m.atime, m.mtime} {
+		t, err := unix.TimeToTimespec(time.Unix(at.Sec, int64(at.Nsec)))
+		if err != nil {
+			return err
+		}
+		times[i] = t
+	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, name, times[:], unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// hostFile is a regular file of the host.
+type hostFile struct{ *os.File }
+
+func (f hostFile) truncate(size int64) error { return f.Truncate(size) }
+
+func (f hostFile) data(off int64) (from, to int64, err error) {
+	from, err = unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return -1, -1, nil
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP): // it knows no holes
+		end, err := f.Seek(0, io.SeekEnd)
+		if off >= end {
+			return -1, -1, err
+		}
+		return off, end, err
+	case err != nil:
+		return 0, 0, err
+	}
+	to, err = unix.Seek(int(f.Fd()), from, unix.SEEK_HOLE)
+	return from, to, err
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"errors"
+	iofs "io/fs"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2"
+)
+
+// imageTree is the files of an image. What is written is written as root.
+type imageTree struct{ view }
+
+func newImageTree(image string, fs *ext2.FS) *imageTree { return &imageTree{view{fs, image}} }
+
+func (t *imageTree) close() error                 { return t.fs.Close() }
+func (t *imageTree) join(dir, name string) string { return path.Join(dir, name) }
+
+func (t *imageTree) meta(name string, follow, xattrs bool) (*fileMeta, error) {
+	in, err := t.inode(name, follow)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Put(1)
+	a := in.Attr()
+	m := &fileMeta{
+		mode: a.Mode, uid: a.UID, gid: a.GID, size: a.Size, links: a.Nlink, id: [2]uint64{0, uint64(a.Ino)},
+		atime: a.Atime, mtime: a.Mtime, major: a.RdevMajor, minor: a.RdevMinor,
+	}
+	if !xattrs {
+		return m, nil
+	}
+	names, err := in.Listxattr()
+	if err != nil {
+		return nil, err
+	}
+	m.xattrs = map[string][]byte{}
+	for _, n := range names {
+		if m.xattrs[n], err = in.Getxattr(n); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (t *imageTree) open(name string) (content, error) {
+	in, err := t.inode(name, true)
+	if err != nil {
+		return nil, err
+	}
+	return &imageFile{in: in}, nil
+}
+
+// parent is the directory a name is in, with a reference taken. The root is no name.
+func (t *imageTree) parent(name string) (*ext2.Inode, string, error) {
+	if name == "." {
+		return nil, "", ext2.ErrExist
+	}
+	in, err := t.inode(path.Dir(name), true)
+	if err != nil {
+		return nil, "", err
+	}
+	return in, path.Base(name), nil
+}
+
+func (t *imageTree) create(name string) (content, error) {
+	in, err := t.inode(name, false)
+	switch {
+	case err == nil:
+		zero := int64(0)
+		if err := in.SetAttr(ext2.SetAttr{Size: &zero}); err != nil {
+			in.Put(1)
+			return nil, err
+		}
+		return &imageFile{in: in}, nil
+	case !errors.Is(err, iofs.ErrNotExist):
+		return nil, err
+	}
+	if in, err = t.add(name, ext2.NewInode{Mode: unix.S_IFREG | 0o600}); err != nil {
+		return nil, err
+	}
+	return &imageFile{in: in}, nil
+}
+
+func (t *imageTree) make(name string, m *fileMeta, target string) error {
+	mode := m.mode&unix.S_IFMT | 0o700
+	if m.is(unix.S_IFLNK) {
+		mode = m.mode
+	}
+	in, err := t.add(name, ext2.NewInode{Mode: mode, Major: m.major, Minor: m.minor, Target: target})
+	if err == nil {
+		in.Put(1)
+	}
+	return err
+}
+
+func (t *imageTree) add(name string, o ext2.NewInode) (*ext2.Inode, error) {
+	dir, base, err := t.parent(name)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Put(1)
+	return dir.Create(base, o)
+}
+
+func (t *imageTree) link(old, name string) error {
+	in, err := t.inode(old, false)
+	if err != nil {
+		return err
+	}
+	defer in.Put(1)
+	dir, base, err := t.parent(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Put(1)
+	return dir.Link(base, in, ext2.Root)
+}
+
+func (t *imageTree) remove(name string) error {
+	dir, base, err := t.parent(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Put(1)
+	return dir.Unlink(base)
+}
+
+func (t *imageTree) setMeta(name string, m *fileMeta) error {
+	in, err := t.inode(name, false)
+	if err != nil {
+		return err
+	}
+	defer in.Put(1)
+	// A default ACL of the directory may have left some that the original has not.
+	there, err := in.Listxattr()
+	if err != nil {
+		return err
+	}
+	for _, n := range there {
+		if _, ok := m.xattrs[n]; !ok {
+			if err := in.Removexattr(n, ext2.Root); err != nil && !errors.Is(err, ext2.ErrNoAttr) {
+				return err
+			}
+		}
+	}
+	for n, value := range m.xattrs {
+		// Namespaces that ext2 does not have are left out.
+		if err := in.Setxattr(n, value, 0, ext2.Root); err != nil && !errors.Is(err, ext2.ErrNotSupported) {
+			return err
+		}
+	}
+	set := ext2.SetAttr{UID: &m.uid, GID: &m.gid, Atime: &m.atime, Mtime: &m.mtime}
+	if mode := m.mode & 0o7777; !in.IsSymlink() {
+		set.Mode = &mode
+	}
+	return in.SetAttr(set)
+}
+
+// imageFile is a regular file of an image.
+type imageFile struct{ in *ext2.Inode }
+
+func (f *imageFile) Close() error { f.in.Put(1); return nil }
+
+func (f *imageFile) ReadAt(p []byte, off int64) (int, error) { return f.in.ReadAt(p, off) }
+
+func (f *imageFile) WriteAt(p []byte, off int64) (int, error) {
+	return f.in.Write(p, off, ext2.WriteOptions{Cred: ext2.Root})
+}
+
+func (f *imageFile) truncate(size int64) error { return f.in.SetAttr(ext2.SetAttr{Size: &size}) }
+
+func (f *imageFile) data(off int64) (from, to int64, err error) {
+	from, err = f.in.SeekData(off)
+	if errors.Is(err, ext2.ErrNoData) {
+		return -1, -1, nil
+	}
+	if err == nil {
+		to, err = f.in.SeekHole(from)
+	}
+	return from, to, err
+}

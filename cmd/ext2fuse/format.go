@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// humanBytes is a size with the unit that leaves it below 1024: "4 KiB", "1.5 GiB".
+func humanBytes(n int64) string {
+	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+	v, u := float64(n), 0
+	for v >= 1024 && u < len(units)-1 {
+		v /= 1024
+		u++
+	}
+	if u == 0 || v == float64(int64(v)) {
+		return fmt.Sprintf("%d %s", int64(v), units[u])
+	}
+	return fmt.Sprintf("%.1f %s", v, units[u])
+}
+
+func percent(part, whole uint64) string {
+	if whole == 0 {
+		return "0 %"
+	}
+	return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(whole))
+}
+
+// safe is a name from an image without what a terminal would take for a command, or a
+// reader for the end of the line: control characters are in octal, as ls -b shows them.
+func safe(name string) string {
+	if !strings.ContainsFunc(name, unicode.IsControl) {
+		return name
+	}
+	var s strings.Builder
+	for _, b := range []byte(name) {
+		if b < ' ' || b == 0x7f {
+			fmt.Fprintf(&s, "\\%03o", b)
+		} else {
+			s.WriteByte(b)
+		}
+	}
+	return s.String()
+}
+
+// printTable prints rows in columns, aligned to the right ("r") or left ("l"); columns
+// past the end of align are to the left.
+func (c *call) printTable(rows [][]string, align string) {
+	var width []int
+	for _, r := range rows {
+		for i, cell := range r {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, r := range rows {
+		var line strings.Builder
+		for i, cell := range r {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
+			if i > 0 {
+				line.WriteString("  ")
+			}
+			if i < len(align) && align[i] == 'r' {
+				line.WriteString(pad + cell)
+			} else {
+				line.WriteString(cell + pad)
+			}
+		}
+		c.printf("%s\n", strings.TrimRight(line.String(), " "))
+	}
+}

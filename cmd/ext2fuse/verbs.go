@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
+
+// verb is something that ext2fuse does besides mounting: ext2fuse NAME [options] ….
+// Like the words, verbs are declared once, for parsing, help, completions and manual.
+type verb struct {
+	name     string
+	operands string // as the usage line shows them
+	least    int    // operands that must be there
+	most     int    // operands that may be there; negative is any number
+	doc      string // what it does, a sentence or more; the first is enough for the help
+	// flags declares the verb's own options; nil where it has none but -o and -h.
+	flags func(*pflag.FlagSet)
+	run   func(*call) error
+	plain bool // takes no image: there is no -o
+}
+
+// call is one use of a verb.
+type call struct {
+	verb   *verb
+	flags  *pflag.FlagSet
+	args   []string // operands
+	config *config  // what -o said
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// verbs is the table of all verbs. It is filled by init, since help shows it.
+var verbs []verb
+
+func init() {
+	verbs = []verb{
+		infoVerb, lsVerb, catVerb, cpVerb, treeVerb, mapVerb, statsVerb, umountVerb,
+		helpVerb, manpageVerb, completionVerb,
+	}
+}
+
+func findVerb(name string) *verb {
+	for i := range verbs {
+		if verbs[i].name == name {
+			return &verbs[i]
+		}
+	}
+	return nil
+}
+
+// newFlags declares the options of a verb.
+func (v *verb) newFlags() (flags *pflag.FlagSet, words *[]string) {
+	flags = pflag.NewFlagSet("ext2fuse "+v.name, pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	flags.SortFlags = false
+	words = new([]string)
+	if v.flags != nil {
+		v.flags(flags)
+	}
+	if !v.plain {
+		words = flags.StringArrayP("options", "o", nil, "where the file system is: `WORDS` as for a mount")
+	}
+	flags.BoolP("help", "h", false, "print this help")
+	return flags, words
+}
+
+// errQuiet ends a verb that has said on standard error what went wrong.
+var errQuiet = errors.New("failed")
+
+// main runs the verb with the arguments behind its name and gives the exit code.
+func (v *verb) main(args []string, stdout, stderr io.Writer) int {
+	c, err := v.parse(args)
+	var usage *usageError
+	if err == nil && c.set("help") {
+		return show(stdout, v.help())
+	}
+	if err == nil {
+		out := bufio.NewWriter(stdout)
+		c.stdout, c.stderr = out, stderr
+		err = v.run(c)
+		if ferr := out.Flush(); ferr != nil && err == nil {
+			err = fmt.Errorf("not all could be printed: %w", ferr)
+		}
+	}
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		say(stderr, "%v (see ext2fuse %s --help)", err, v.name)
+	case !errors.Is(err, errQuiet):
+		say(stderr, "%s", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
+	}
+	return exitUsage
+}
+
+func (v *verb) parse(args []string) (*call, error) {
+	flags, words := v.newFlags()
+	if err := flags.Parse(args); err != nil {
+		return nil, flagError(flags, err)
+	}
+	c := &call{verb: v, flags: flags, args: flags.Args(), config: newConfig()}
+	if c.set("help") {
+		return c, nil
+	}
+	for _, list := range *words {
+		if err := c.config.applyList(list); err != nil {
+			return nil, err
+		}
+	}
+	switch n := len(c.args); {
+	case n < v.least:
+		return nil, usagef("usage: ext2fuse %s %s", v.name, v.operands)
+	case v.most >= 0 && n > v.most:
+		return nil, usagef("one operand too many: %q; usage: ext2fuse %s %s", c.args[v.most], v.name, v.operands)
+	}
+	return c, nil
+}
+
+// set tells whether a flag that takes no value is given.
+func (c *call) set(name string) bool {
+	on, err := c.flags.GetBool(name)
+	return err == nil && on
+}
+
+// open opens the file system of an image as -o says. Reading leaves the image as it is,
+// so that a journal is not replayed.
+func (c *call) open(image string, write bool) (*ext2.FS, error) {
+	c.config.image = image
+	c.config.writeOptions()
+	o := c.config.fs
+	o.MountPoint = ""
+	o.ReadOnly, o.NoLoad = !write, !write
+	warnings := &gate{w: c.stderr}
+	o.Logger = slog.New(newLogSink(warnings, "ext2fuse: "+image+": "))
+	fs, err := ext2.Open(image, o)
+	if err != nil {
+		return nil, errors.New(oneLine(image, err))
+	}
+	// Of what a mount would warn of, one thing changes what a verb shows; info has the rest.
+	warnings.open = true
+	if sb := fs.Super(); !write && sb.HasIncompat(disk.IncompatRecover) && c.verb.name != "info" {
+		o.Logger.Warn("the journal is not replayed: what is shown is older than it could be; a mount replays it")
+	}
+	return fs, nil
+}
+
+// gate is a writer that drops everything until it is opened.
+type gate struct {
+	w    io.Writer
+	open bool
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	if !g.open {
+		return len(p), nil
+	}
+	return g.w.Write(p)
+}
+
+// printf prints a part of what was asked for. What fails is told by main, at the end.
+func (c *call) printf(format string, args ...any) {
+	_, _ = fmt.Fprintf(c.stdout, format, args...)
+}
+
+// warn says what went wrong with a part of the work.
+func (c *call) warn(format string, args ...any) { say(c.stderr, format, args...) }

@@ -1,0 +1,294 @@
+package jbd2
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/cache"
+)
+
+// LogOptions set a Log up.
+type LogOptions struct {
+	// MaxPending bounds the blocks that are kept in memory because they are not in their
+	// places yet; 0 is no bound but the size of the log.
+	MaxPending int
+	// NoBarrier leaves out all syncs but those of Close.
+	NoBarrier bool
+	// Strange: the blocks of the log may hold anything, even transactions of another
+	// journal. They are zeroed ahead of the log as it grows.
+	Strange bool
+}
+
+// Log is a journal in use: a cache.Writer that carries each snapshot to the disk as one
+// transaction, and its blocks to their places later.
+//
+// What is durable when:
+//
+//   - A commit block follows, with a sync in between, the blocks of its transaction and
+//     all file data written before. The sync is left out where the transaction reaches
+//     no fresh data block, its checksum shows what is missing (AsyncCommit), and the
+//     transaction before it is durable: only the last one of a log may be torn.
+//   - A snapshot that nobody waits for has no sync behind its commit block. The next
+//     transaction's has the effect.
+//   - Blocks go to their places when the transactions that they are in are durable; log
+//     blocks are used again when those are durable in their places and the journal
+//     superblock says so, durably, too.
+//
+// A revoke record is made for a freed block that the log has a copy of; for others there
+// is nothing to revoke. So no epoch has more of them than the log has blocks.
+type Log struct {
+	j *Journal
+	o LogOptions
+
+	head    uint32 // log block of the next transaction
+	seq     uint32 // and its sequence
+	used    uint32 // log blocks from the tail to the head
+	durable bool   // of all that was written to the log
+	last    time.Time
+	failed  error
+
+	homes map[uint64]pending // blocks that the log has copies of, not revoked since
+	ready readiness
+}
+
+// pending is the newest copy of a block: block i of a snapshot.
+type pending struct {
+	s *cache.Snapshot
+	i int
+}
+
+var (
+	_ cache.Writer = (*Log)(nil)
+	_ cache.Tidier = (*Log)(nil)
+)
+
+// NewLog makes a log of a clean journal. Nothing is written before Start.
+func NewLog(j *Journal, o LogOptions) (*Log, error) {
+	if j.Dirty() {
+		return nil, fmt.Errorf("the journal has to be replayed before it can be used")
+	}
+	l := &Log{j: j, o: o, head: j.First(), seq: j.sb.Sequence, durable: true, homes: map[uint64]pending{}}
+	l.ready.init(j, o.Strange)
+	return l, nil
+}
+
+// Sequence is the number of the next transaction.
+func (l *Log) Sequence() uint32 { return l.seq }
+
+// logShare is the part of the log that one transaction may take, one in so many: while
+// it is written the one before it may still be needed.
+const logShare = 2
+
+// MaxBlocks implements cache.Writer.
+func (l *Log) MaxBlocks() int {
+	size := l.j.Size()
+	return l.j.MaxBlocks(size/logShare - l.j.Need(0, int(size)))
+}
+
+// Start writes what has to be on the device before the journal counts: its superblock,
+// which says that the log begins at its first block and is empty. Nothing is synced.
+func (l *Log) Start() error {
+	return l.submit(append(l.ready.zero(l.head, l.head), l.j.Tail(l.head, l.seq))...)
+}
+
+// Write implements cache.Writer.
+func (l *Log) Write(s *cache.Snapshot) error {
+	if l.failed == nil {
+		l.failed = l.write(s)
+	}
+	return l.failed
+}
+
+func (l *Log) write(s *cache.Snapshot) error {
+	t := l.transaction(s)
+	if len(t.Blocks) == 0 && len(t.Revokes) == 0 {
+		s.Settle()
+		if s.Durable && (s.AnyData || !l.durable) {
+			return l.sync()
+		}
+		return nil
+	}
+	if l.j.Need(len(t.Blocks), len(t.Revokes)) >= l.j.Size()-l.used {
+		if err := l.empty(); err != nil {
+			return err
+		}
+		t.Revokes = nil // nothing is left of what they revoke
+	}
+	e, err := l.j.Encode(t, l.head)
+	if err != nil {
+		return err
+	}
+	if err := l.commit(e, s); err != nil {
+		return err
+	}
+	l.committed(t, e, s)
+	return nil
+}
+
+// transaction makes a snapshot into a transaction.
+func (l *Log) transaction(s *cache.Snapshot) *Transaction {
+	l.last = newest(l.last, time.Now())
+	t := &Transaction{Sequence: l.seq, Time: l.last, Blocks: make([]Block, len(s.Blocks))}
+	for i := range s.Blocks {
+		t.Blocks[i] = Block{Home: s.Blocks[i].Block, Data: s.Blocks[i].Data}
+	}
+	for _, home := range s.Revoked {
+		if _, ok := l.homes[home]; ok {
+			t.Revokes = append(t.Revokes, home)
+		}
+	}
+	return t
+}
+
+func newest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// commit writes a transaction, and makes it durable if s wants it.
+func (l *Log) commit(e *Encoded, s *cache.Snapshot) error {
+	f := l.j.format
+	sealed := f.Checksum == ChecksumV1 && f.Async && !s.FreshData && l.durable && l.ready.covers(l.head, e.Blocks)
+	body := append(e.Body, l.ready.zero(l.head, e.Next)...)
+	l.durable = false
+	var err error
+	if sealed {
+		err = l.submit(append(body, e.Commit)...)
+	} else {
+		if err = l.submit(body...); err == nil {
+			err = l.sync()
+		}
+		l.durable = false
+		if err == nil {
+			err = l.submit(e.Commit)
+		}
+	}
+	if err == nil && s.Durable {
+		err = l.sync()
+	}
+	return err
+}
+
+// committed notes a transaction that is written.
+func (l *Log) committed(t *Transaction, e *Encoded, s *cache.Snapshot) {
+	for _, home := range s.Revoked {
+		if p, ok := l.homes[home]; ok {
+			p.s.SettleBlock(p.i)
+			delete(l.homes, home)
+		}
+	}
+	for i := range s.Blocks {
+		home := s.Blocks[i].Block
+		if p, ok := l.homes[home]; ok {
+			p.s.SettleBlock(p.i)
+		}
+		l.homes[home] = pending{s, i}
+	}
+	l.used += e.Blocks
+	l.head = e.Next
+	l.seq++
+}
+
+// Tidy implements cache.Tidier.
+func (l *Log) Tidy(idle bool) error {
+	full := l.used > l.j.Size()/logShare || l.o.MaxPending > 0 && len(l.homes) > l.o.MaxPending
+	if l.failed == nil && (idle || full) {
+		l.failed = l.empty()
+	}
+	return l.failed
+}
+
+// empty brings all blocks to their places and then frees the log.
+func (l *Log) empty() error {
+	if l.used == 0 {
+		return nil
+	}
+	if err := l.bringHome(); err != nil {
+		return err
+	}
+	if err := l.submit(l.j.Tail(l.head, l.seq)); err != nil {
+		return err
+	}
+	if err := l.sync(); err != nil {
+		return err
+	}
+	l.used = 0
+	return nil
+}
+
+// bringHome writes all blocks to their places, durably, once the log is.
+func (l *Log) bringHome() error {
+	if !l.durable {
+		if err := l.sync(); err != nil {
+			return err
+		}
+	}
+	if len(l.homes) == 0 {
+		return nil
+	}
+	blocks := make([]cache.DirtyBlock, 0, len(l.homes))
+	for _, p := range l.homes {
+		blocks = append(blocks, p.s.Blocks[p.i])
+	}
+	slices.SortFunc(blocks, func(a, b cache.DirtyBlock) int { return cmp.Compare(a.Block, b.Block) })
+	if err := cache.WriteBlocks(l.j.dev, l.j.blockSize, blocks); err != nil {
+		return err
+	}
+	if err := l.sync(); err != nil {
+		return err
+	}
+	for _, p := range l.homes {
+		p.s.SettleBlock(p.i)
+	}
+	clear(l.homes)
+	return nil
+}
+
+// Close brings all blocks to their places and makes the journal clean, all of it
+// durably. A log that failed is left as it is, for a replay.
+func (l *Log) Close() error {
+	if l.Flush() == nil {
+		l.failed = l.j.writeTail(0, l.seq)
+	}
+	return l.failed
+}
+
+// Flush brings all blocks to their places, durably, and leaves the log as it is: a replay
+// does the same again. It is the last call for a journal that is going to be removed.
+func (l *Log) Flush() error {
+	if l.failed != nil {
+		return l.failed
+	}
+	if l.o.NoBarrier {
+		l.o.NoBarrier, l.durable = false, false
+	}
+	l.failed = l.bringHome()
+	return l.failed
+}
+
+// sync makes all that was written durable.
+func (l *Log) sync() error {
+	if !l.o.NoBarrier {
+		if err := l.j.dev.Sync(); err != nil {
+			return fmt.Errorf("a transaction of the journal cannot be made durable: %w", err)
+		}
+	}
+	l.durable = true
+	l.ready.synced()
+	return nil
+}
+
+func (l *Log) submit(bios ...*blockio.Bio) error {
+	l.j.dev.Submit(bios...)
+	for _, b := range bios {
+		if b.Err != nil {
+			return fmt.Errorf("the journal cannot be written: %w", b.Err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,225 @@
+package ext2
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/ext2fuse/ext2fuse/cache"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/jbd2"
+)
+
+// journal carries the checkpoints of a read-write mount to the device: as transactions
+// once the superblock says that there is a journal to be replayed (needs_recovery), and
+// in place before that and after it.
+type journal struct {
+	plain cache.PlainWriter
+	log   *jbd2.Log // nil: always in place
+	loan  *loan     // what is to be given back at the end; nil: nothing
+
+	mu sync.Mutex // held over a write and the change from one way to the other
+	on bool
+
+	extents []jbd2.Extent // where the journal is
+	zone    []jbd2.Extent // the same while it is in use: no file's block may lie there
+}
+
+var _ cache.Tidier = (*journal)(nil)
+
+// MaxBlocks implements cache.Writer.
+func (w *journal) MaxBlocks() int {
+	if w.log == nil {
+		return 0
+	}
+	return w.log.MaxBlocks()
+}
+
+// Write implements cache.Writer.
+func (w *journal) Write(s *cache.Snapshot) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.on {
+		return w.log.Write(s)
+	}
+	return w.plain.Write(s)
+}
+
+// Tidy implements cache.Tidier.
+func (w *journal) Tidy(idle bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.on {
+		return w.log.Tidy(idle)
+	}
+	return nil
+}
+
+// Close implements cache.Writer.
+func (w *journal) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.on {
+		return w.log.Close()
+	}
+	return w.plain.Close()
+}
+
+// start makes transactions of what follows. Nothing is under way.
+func (w *journal) start() {
+	w.mu.Lock()
+	w.on, w.zone = true, w.extents
+	w.mu.Unlock()
+}
+
+// stop brings everything to its place and has what follows written in place. The journal
+// is clean afterwards; one that is going to be given back need not be.
+func (w *journal) stop() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.on {
+		return nil
+	}
+	end := w.log.Close
+	if w.loan != nil {
+		end = w.log.Flush
+	}
+	if err := end(); err != nil {
+		return err
+	}
+	w.on, w.zone = false, nil
+	return nil
+}
+
+// borrowed is how many blocks the journal has on loan.
+func (w *journal) borrowed() uint64 {
+	if w.loan == nil {
+		return 0
+	}
+	return w.loan.blocks
+}
+
+// reserved is how many free blocks are kept for those who may use the reserve. Up to half
+// of the reserve is lent to the journal, so that it costs nobody else anything.
+func (fs *FS) reserved() uint64 {
+	r := uint64(fs.sb.RBlocksCount)
+	return r - min(fs.journal.borrowed(), r/2)
+}
+
+// openJournal finds out how checkpoints are to be carried out: with the file system's
+// journal, with one that is borrowed from its free space, or without. Nothing is written.
+func (fs *FS) openJournal() error {
+	w := &fs.journal
+	w.plain = cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize, NoBarrier: fs.opts.NoBarrier}
+	switch has := fs.sb.HasCompat(disk.CompatHasJournal); {
+	case fs.opts.testing.writer != nil || fs.opts.Superblock != 0 || fs.sb.RevLevel == disk.GoodOldRev:
+		return nil // the journal belongs to the usual superblock; revision 0 has none
+	case has:
+		return fs.openOwnJournal()
+	case fs.opts.NoJournal:
+		return nil
+	}
+	l, err := fs.planLoan()
+	if l != nil && err == nil {
+		w.log, err = jbd2.NewLog(l.journal, fs.logOptions(true))
+		w.loan = l
+	}
+	return err
+}
+
+func (fs *FS) logOptions(strange bool) jbd2.LogOptions {
+	return jbd2.LogOptions{MaxPending: fs.maxDirty() / 2 / 2, NoBarrier: fs.opts.NoBarrier, Strange: strange}
+}
+
+// openOwnJournal opens the journal that the file system has. One that an earlier mount
+// borrowed and could not give back is used, and given back by this one.
+func (fs *FS) openOwnJournal() error {
+	w := &fs.journal
+	if fs.sb.JournalInum == 0 {
+		if fs.opts.NoJournal {
+			return nil
+		}
+		return externalJournal(fs.sb)
+	}
+	extents, err := journalExtents(fs.dev, fs.opts, fs.sb.JournalInum)
+	if err == nil {
+		var j *jbd2.Journal
+		if j, err = jbd2.Open(fs.journalPlace(extents)); err == nil {
+			w.loan = fs.readLoan(j)
+			w.log, err = jbd2.NewLog(j, fs.logOptions(false))
+		}
+		if err == nil && !j.Format().Revoke {
+			f := j.Format()
+			f.Revoke = true
+			err = j.SetFormat(f)
+		}
+	}
+	if fs.opts.NoJournal {
+		w.log = nil
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the journal cannot be used: %w (-o nojournal does without it)", err)
+	}
+	return nil
+}
+
+// journalPlace is where the journal of this mount is.
+func (fs *FS) journalPlace(extents []jbd2.Extent) jbd2.Place {
+	fs.journal.extents = extents
+	return jbd2.Place{Dev: fs.dev, BlockSize: fs.blockSize, Blocks: uint64(fs.sb.BlocksCount), Extents: extents}
+}
+
+// startJournal turns from writing in place to transactions, durably.
+//
+// The file system has a journal: needs_recovery is on the device before the journal says
+// that it holds anything.
+func (fs *FS) startJournal() error {
+	w := &fs.journal
+	switch {
+	case w.log == nil:
+		return nil
+	case w.loan != nil && w.loan.journal != nil:
+		if err := fs.borrow(); err != nil {
+			return err
+		}
+	default:
+		if err := w.log.Start(); err != nil {
+			return err
+		}
+		if err := fs.dev.Sync(); err != nil {
+			return err
+		}
+	}
+	w.start()
+	return nil
+}
+
+// endJournal is the end of the mount for the journal: nothing is in it any more, and what
+// was borrowed is given back. The superblock that says so is part of what the caller
+// writes next, but for a loan.
+func (fs *FS) endJournal() error {
+	w := &fs.journal
+	on := w.on
+	if err := w.stop(); err != nil {
+		return err
+	}
+	if w.loan != nil {
+		return fs.giveBack()
+	}
+	if !on {
+		return nil
+	}
+	return fs.update(1, func() error {
+		return fs.changeSuper(func(sb *disk.Superblock) { sb.FeatureIncompat &^= disk.IncompatRecover })
+	})
+}
+
+// journaled tells whether there will be, or is, a journal that makes the file system whole
+// after an unclean end: the superblock may then go on saying that it is valid.
+func (fs *FS) journaled() bool { return fs.journal.log != nil }
+
+// externalJournal is the error of a journal on another device.
+func externalJournal(sb *disk.Superblock) error {
+	return &disk.UnsupportedError{Features: []string{"journal_dev"}, Detail: fmt.Sprintf(
+		"the journal is on an external device (s_journal_dev 0x%X), which is not supported; run e2fsck -p first, and use -o ro or -o nojournal", sb.JournalDev)}
+}
