@@ -14,9 +14,9 @@ import (
 	"github.com/ext2fuse/ext2fuse/mpage"
 )
 
-// lent gives n bytes of a file from off on by way of a pipe; nil if they are not lent.
+// lentBytes gives n bytes of a file from off on by way of a pipe; nil if they are not lent.
 // between, if set, is called when they are in the pipe.
-func lent(t *testing.T, in *Inode, off int64, n int, between func()) []byte {
+func lentBytes(t *testing.T, in *Inode, off int64, n int, between func()) []byte {
 	t.Helper()
 	c, ok := in.Lend(off, int64(n))
 	if !ok {
@@ -61,7 +61,7 @@ func TestLendWritten(t *testing.T) {
 		w.write(f, want, 0)
 		loans := 0
 		for off := int64(0); off < int64(len(want)); off += 400_000 {
-			got := lent(t, f, off, 700_000, nil)
+			got := lentBytes(t, f, off, 700_000, nil)
 			if got == nil {
 				continue
 			}
@@ -80,7 +80,7 @@ func TestLendWritten(t *testing.T) {
 		} {
 			w.write(f, want, 0)
 			done := make(chan struct{})
-			got := lent(t, f, at, n, func() {
+			got := lentBytes(t, f, at, n, func() {
 				go func() {
 					defer close(done)
 					change()
@@ -137,7 +137,7 @@ func TestLendTouches(t *testing.T) {
 	if err := f.SetAttr(SetAttr{Atime: &old}); err != nil {
 		t.Fatal(err)
 	}
-	if got := lent(t, f, 0, 48<<10, nil); got == nil {
+	if got := lentBytes(t, f, 0, 48<<10, nil); got == nil {
 		t.Fatal("not lent")
 	}
 	if a := f.Attr().Atime; a == old {
