@@ -80,10 +80,12 @@ func (fs *FS) maxDirty() int {
 func (fs *FS) initSpace() {
 	sp := &fs.space
 	sp.groups = make([]groupState, len(fs.groups))
+	sp.roomy.blocks, sp.roomy.inodes = newGroupSet(len(fs.groups)), newGroupSet(len(fs.groups))
 	for g := range sp.groups {
 		st, d := &sp.groups[g], fs.groups[g].counts
 		st.freeBlocks, st.freeInodes, st.dirs = uint32(d.freeBlocks), uint32(d.freeInodes), uint32(d.dirs)
 		st.longest = fs.sb.BlocksPerGroup
+		sp.noteRoom(uint32(g), st)
 		sp.freeBlocks.Add(int64(d.freeBlocks))
 		sp.freeInodes.Add(int64(d.freeInodes))
 		sp.dirs.Add(int64(d.dirs))
