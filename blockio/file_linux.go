@@ -22,7 +22,9 @@ type File struct {
 	step     int64
 	direct   *directIO // nil: through the host's cache
 
+	out      writeOut
 	blocking atomic.Bool // the host does not know RWF_NOWAIT here
+	noSplice atomic.Bool // or cannot pass on what its cache has, see Splicer
 	onWait   atomic.Pointer[func()]
 	counters Counters
 }
@@ -165,6 +167,7 @@ func (f *File) write(vecs [][]byte, n, off int64) (done int64, err error) {
 			return done, unix.EIO
 		}
 	}
+	f.out.wrote(f, n)
 	return done, nil
 }
 
@@ -179,6 +182,7 @@ func (f *File) sync() error {
 	if f.readOnly {
 		return nil
 	}
+	f.out.synced()
 	return retry(func() error { return unix.Fdatasync(f.number()) })
 }
 
@@ -251,6 +255,7 @@ func (f *File) Close() error {
 	if f.direct != nil {
 		f.direct.close()
 	}
+	f.out.wait()
 	return unix.Close(int(fd))
 }
 

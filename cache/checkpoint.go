@@ -113,6 +113,7 @@ type Checkpoint struct {
 	armedIdl bool          // the idle timer runs
 	writes   uint64        // snapshots written so far
 	wantTidy bool          // nothing was written for a while
+	busy     bool          // the writer goroutine writes or tidies
 	cost     time.Duration // of the last snapshot that nobody waited for
 	written  uint64        // epochs up to this one are written
 	durable  uint64        // epochs up to this one are durable
@@ -305,12 +306,12 @@ func (k *Checkpoint) Commit() error {
 	return k.err
 }
 
-// Quiesce returns when all that was asked for, by timers and full epochs, too, is written.
+// Quiesce returns when all that was asked for, by timers and full epochs, too, is done.
 // Only tests want to know.
 func (k *Checkpoint) Quiesce() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for k.err == nil && (k.wantOut > k.written || k.wantDur > k.durable) {
+	for k.err == nil && (k.busy || k.wantTidy || k.wantOut > k.written || k.wantDur > k.durable) {
 		k.changed.Wait()
 	}
 }
@@ -351,6 +352,9 @@ func (k *Checkpoint) run() {
 			due := k.wantOut > k.written || k.wantDur > k.durable
 			idle := k.wantTidy && !due
 			k.wantTidy = false
+			if k.busy = due || idle; !k.busy {
+				k.changed.Broadcast()
+			}
 			k.mu.Unlock()
 			switch {
 			case due:

@@ -184,6 +184,24 @@ func (fs *FS) takeBlocksLocked(st *groupState, bitmap *cache.Buffer, c candidate
 	return nil
 }
 
+// firstFree is the first block of group g that can be handed out; the group's first if
+// there is none.
+func (fs *FS) firstFree(g uint32) uint64 {
+	base, st := fs.sb.GroupFirstBlock(g), &fs.space.groups[g]
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	buf, err := fs.blockBitmap(g)
+	if err != nil {
+		return base // reported
+	}
+	defer buf.Release()
+	size := int(fs.sb.GroupBlocks(g))
+	if bit := st.blocks.view(buf).NextClear(0, size); bit < size {
+		return base + uint64(bit)
+	}
+	return base
+}
+
 // blockUsed tells whether the bitmap has a block in use. It can be a file's.
 func (fs *FS) blockUsed(block uint64) (bool, error) {
 	g := fs.groupOf(block)

@@ -8,7 +8,8 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 )
 
-// Adapter answers FUSE requests with what an ext2 file system says.
+// Adapter answers FUSE requests with what an ext2 file system says; but for READ, which
+// conn answers.
 type Adapter struct {
 	fuse.RawFileSystem // ENOSYS for what is not ext2's business, such as locks
 

@@ -1,8 +1,8 @@
 package fusefs
 
 import (
-	"encoding/binary"
 	"errors"
+	"log"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -32,14 +32,18 @@ import (
 // and while it handles one, when a read of the image is about to wait for the disk
 // (blockio tells) or an operation for a checkpoint (ext2 tells). Who comes back and finds the place taken, ends.
 type conn struct {
-	fd    int
-	proto *fuse.ProtocolServer
-	log   *slog.Logger
-	blind bool // the device does not tell when it waits
-	busy  int  // crew up to which waiting requests are reason to relieve
+	fd      int
+	adapter *Adapter
+	proto   *fuse.ProtocolServer // answers everything but READ
+	log     *slog.Logger
+	blind   bool // the device does not tell when it waits
+	pipes   pipes
+	busy    int // crew up to which waiting requests are reason to relieve
 
-	writable bool   // set before start
-	timeUnit uint32 // of inodes, nanoseconds; likewise
+	// Set before start.
+	writable bool
+	timeUnit uint32      // of inodes, nanoseconds
+	messages *log.Logger // see Options
 
 	mu      sync.Mutex
 	reading bool // somebody waits for the next request
@@ -50,9 +54,9 @@ type conn struct {
 	buffers sync.Pool // of *buffers
 }
 
-func newConn(fd int, proto *fuse.ProtocolServer, log *slog.Logger) *conn {
+func newConn(fd int, a *Adapter, proto *fuse.ProtocolServer, logger *slog.Logger) *conn {
 	return &conn{
-		fd: fd, proto: proto, log: log,
+		fd: fd, adapter: a, proto: proto, log: logger,
 		// Half the processors are left to those who ask.
 		busy:    runtime.GOMAXPROCS(0) / 2,
 		done:    make(chan struct{}),
@@ -62,7 +66,7 @@ func newConn(fd int, proto *fuse.ProtocolServer, log *slog.Logger) *conn {
 
 // init answers the kernel's first message, which says what the kernel can do. Nothing
 // else comes before the answer.
-func (c *conn) init(a *Adapter) error {
+func (c *conn) init() error {
 	b := c.buffers.Get().(*buffers)
 	defer c.buffers.Put(b)
 	n, err := c.read(b.in)
@@ -73,8 +77,8 @@ func (c *conn) init(a *Adapter) error {
 	if r.opcode() != opInit {
 		return errors.New("its first message is not INIT")
 	}
-	a.init(r.kernelFlags())
-	c.timeUnit = uint32(a.fs.TimeUnit())
+	c.adapter.init(r.kernelFlags())
+	c.timeUnit = uint32(c.adapter.fs.TimeUnit())
 	c.handle(b, r)
 	return nil
 }
@@ -212,6 +216,10 @@ func (c *conn) read(in []byte) (int, error) {
 
 // handle answers a request.
 func (c *conn) handle(b *buffers, r request) {
+	if r.opcode() == opRead {
+		c.answerRead(b, r)
+		return
+	}
 	out := b.reply(r.replySize())
 	n, status := c.proto.HandleRequest([][]byte{r}, [][]byte{out})
 	if n == 0 && status != fuse.OK {
@@ -227,24 +235,21 @@ func (c *conn) handle(b *buffers, r request) {
 	case opInit:
 		setTimeUnit(out[:n], c.timeUnit)
 	}
+	c.send(out[:n], r.opcode())
+}
+
+// send gives the kernel an answer.
+func (c *conn) send(reply []byte, opcode uint32) {
 	for {
-		_, err := unix.Write(c.fd, out[:n])
+		_, err := unix.Write(c.fd, reply)
 		switch err {
 		case nil, unix.ENOENT, unix.ENODEV:
 			// ENOENT: whoever asked was killed meanwhile.
 		case unix.EINTR:
 			continue
 		default:
-			c.log.Error("the kernel did not take an answer", "opcode", r.opcode(), "error", err)
+			c.log.Error("the kernel did not take an answer", "opcode", opcode, "error", err)
 		}
 		return
 	}
-}
-
-// errorReply makes a reply that only says what went wrong.
-func errorReply(out []byte, r request, errno unix.Errno) int {
-	binary.NativeEndian.PutUint32(out, outHeaderSize)
-	binary.NativeEndian.PutUint32(out[4:], uint32(-int32(errno)))
-	binary.NativeEndian.PutUint64(out[8:], r.unique())
-	return outHeaderSize
 }

@@ -44,6 +44,7 @@ const (
 
 func (r request) opcode() uint32 { return binary.NativeEndian.Uint32(r[4:]) }
 func (r request) unique() uint64 { return binary.NativeEndian.Uint64(r[8:]) }
+func (r request) node() uint64   { return binary.NativeEndian.Uint64(r[16:]) }
 
 // u32 is the 32-bit field at a byte offset behind the header; 0 if there is none.
 func (r request) u32(off int) uint32 {
@@ -52,6 +53,17 @@ func (r request) u32(off int) uint32 {
 	}
 	return binary.NativeEndian.Uint32(r[headerSize+off:])
 }
+
+// u64 is the 64-bit field at a byte offset behind the header; 0 if there is none.
+func (r request) u64(off int) uint64 {
+	if len(r) < headerSize+off+8 {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(r[headerSize+off:])
+}
+
+// readRange is which bytes of the file a READ wants (fuse_read_in.offset and size).
+func (r request) readRange() (off int64, size int) { return int64(r.u64(8)), int(r.u32(16)) }
 
 // kernelFlags are flags and flags2 of struct fuse_init_in.
 func (r request) kernelFlags() uint64 { return uint64(r.u32(12)) | uint64(r.u32(16))<<32 }

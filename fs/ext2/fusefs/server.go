@@ -74,8 +74,9 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	a := New(fs)
 	a.writeback = o.WriteBack && a.writable
 	s := &Server{dir: m.dir, helped: m.helped, done: make(chan struct{})}
-	s.conn = newConn(m.fd, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
-	if err := s.conn.init(a); err != nil {
+	s.conn = newConn(m.fd, a, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
+	s.conn.messages = o.Messages
+	if err := s.conn.init(); err != nil {
 		_ = m.detach(true)
 		_ = unix.Close(m.fd)
 		return nil, &MountError{Dir: dir, Reason: "the kernel did not accept the connection: " + cause(err), Err: err}
@@ -89,6 +90,7 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	s.conn.start()
 	go func() {
 		<-s.conn.done
+		s.conn.pipes.close()
 		_ = unix.Close(m.fd)
 		close(s.done)
 	}()
@@ -112,7 +114,7 @@ func serverOptions(o *Options, readOnly bool) *fuse.MountOptions {
 		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPORT_SUPPORT |
 			fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO | fuse.CAP_IOCTL_DIR,
 		PanicHandler: func(p any) fuse.Status {
-			o.Logger.Error("a request failed in a way that is a bug in ext2fuse", "panic", p, "stack", string(debug.Stack()))
+			panicked(o.Logger, p)
 			return fuse.EIO
 		},
 		DisabledCapabilities: fuse.CAP_PASSTHROUGH,
@@ -128,6 +130,11 @@ func serverOptions(o *Options, readOnly bool) *fuse.MountOptions {
 		f.Debug, f.Logger = true, o.Messages
 	}
 	return f
+}
+
+// panicked notes that a request panicked. Whoever asked gets an error, the rest goes on.
+func panicked(log *slog.Logger, p any) {
+	log.Error("a request failed in a way that is a bug in ext2fuse", "panic", p, "stack", string(debug.Stack()))
 }
 
 // Wait returns when the file system is unmounted and the last request answered.
