@@ -6,6 +6,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/histogram"
 )
 
 // File is a Device over an image file or a block device. Open makes it.
@@ -46,6 +48,9 @@ func (f *File) ReadOnly() bool { return f.readOnly }
 
 // Stats is a snapshot of the requests carried out.
 func (f *File) Stats() Stats { return f.counters.Snapshot() }
+
+// Sizes tells how many bytes the requests of one operation had.
+func (f *File) Sizes(op Op) histogram.Summary { return f.counters.Sizes(op) }
 
 // Submit implements Device.
 func (f *File) Submit(bios ...*Bio) {

@@ -104,6 +104,8 @@ type Checkpoint struct {
 	wake chan struct{} // capacity 1: the writer goroutine has something to do
 	done chan struct{} // closed when it has ended
 
+	stats checkpointStats
+
 	mu       sync.Mutex
 	changed  *sync.Cond    // any of the fields below, or the epoch
 	promised int           // credits of operations that have begun and not ended
@@ -399,7 +401,9 @@ func (k *Checkpoint) fail(err error) {
 func (k *Checkpoint) writeOne() {
 	s := k.snapshot()
 	start := time.Now()
-	if err := k.w.Write(s); err != nil {
+	err := k.w.Write(s)
+	k.stats.wasWritten(s, start)
+	if err != nil {
 		k.fail(err)
 		return
 	}
@@ -422,6 +426,7 @@ func (k *Checkpoint) writeOne() {
 
 // snapshot closes the running epoch.
 func (k *Checkpoint) snapshot() *Snapshot {
+	defer k.stats.wasStopped(time.Now())
 	k.gate.Lock()
 	defer k.gate.Unlock()
 	if k.o.BeforeSnapshot != nil && k.c.dirtyBlocks() > 0 {

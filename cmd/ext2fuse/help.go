@@ -18,7 +18,7 @@ func helpText() string {
 	s.WriteString(`Usage: ext2fuse [options] IMAGE MOUNTPOINT
        ext2fuse VERB [options] IMAGE …
 Mount an ext2 file system from an image file or block device, or look into it.
-Unmount it with umount, or with fusermount3 -u as a plain user.
+Unmount it with ext2fuse -u, umount, or fusermount3 -u as a plain user.
 
 Options, before or after the operands:
 `)

@@ -5,9 +5,11 @@
 //
 // Options may stand before or after the operands; ext2fuse --help lists them. The
 // command returns once the mount serves, and a daemon stays behind until the file
-// system is unmounted (umount MOUNTPOINT, or fusermount3 -u MOUNTPOINT for a plain
-// user). With -f there is no daemon: the command itself serves. SIGINT and SIGTERM
-// unmount; while files are in use the mount stays, and a second signal detaches it.
+// system is unmounted (ext2fuse -u MOUNTPOINT, umount MOUNTPOINT, or fusermount3 -u
+// MOUNTPOINT for a plain user). With -f there is no daemon: the command itself serves.
+// SIGINT and SIGTERM unmount. While files are in use, SIGTERM makes everything durable and
+// takes the mount out of the tree, and the daemon ends with its last user; SIGINT leaves
+// the mount alone unless it comes twice.
 //
 // Exit codes are those of mount(8):
 //
@@ -30,5 +32,5 @@ const (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(runAs(os.Args[0], os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -37,8 +36,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case c.version:
 		return show(stdout, versionText())
 	}
-	if err := c.check(); err != nil {
-		say(stderr, "%v", err)
+	if err := c.check(stderr); err != nil {
+		say(stderr, "%v%s", err, hint(c.image, err))
 		return exitMount
 	}
 	parent, err := parentOfDaemon()
@@ -66,10 +65,15 @@ func show(w io.Writer, text string) int {
 }
 
 // check refuses what is known beforehand not to work.
-func (c *config) check() error {
+func (c *config) check(stderr io.Writer) error {
 	switch {
 	case c.mount.noOthers && os.Geteuid() != 0:
 		return errors.New("allow_root: only root can use it; the kernel knows allow_other alone")
+	}
+	if n, err := fusefs.RemoveDead(c.dir, c.mount.subtype); err != nil {
+		return err
+	} else if n > 0 {
+		say(stderr, "%s: removed the mount of a daemon that is gone", c.dir)
 	}
 	_, err := fusefs.CheckMountPoint(c.dir)
 	return err
@@ -79,6 +83,7 @@ func (c *config) check() error {
 // is unmounted.
 func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	logs := newLogSink(stderr, "ext2fuse: "+c.image+": ")
+	logs.shared.level = c.level
 	logger := slog.New(logs)
 	c.fs.Logger = logger
 	c.writeOptions()
@@ -88,7 +93,7 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 		debug.SetGCPercent(50)
 	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1)
 
 	fs, err := ext2.Open(c.image, c.fs)
 	if err != nil {
@@ -98,10 +103,12 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	if c.mount.describe {
 		describe(logger, fs)
 	}
-	server, err := fusefs.Mount(fs, c.dir, c.mountOptions(logger, stderr))
+	options := c.mountOptions(logger)
+	options.Finish = func() { closeImage(fs, logger) }
+	server, err := fusefs.Mount(fs, c.dir, options)
 	if err != nil {
 		_ = fs.Close()
-		say(stderr, "%v", err)
+		say(stderr, "%v%s", err, hint(c.image, err))
 		return exitMount
 	}
 	interrupted := false
@@ -113,18 +120,28 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 			_ = server.Detach()
 		}
 	}
-	if !attend(server, fs.Failed(), signals, logger, parent != nil) {
+	if !attend(server, fs, signals, logger, parent != nil) {
 		logger.Error("stopped, as damage was found (errors=panic); run e2fsck", "damage", fs.Failure())
 		_ = server.Detach()
 		return exitSystem // whoever still uses the mount gets ENOTCONN
-	}
-	if err := fs.Close(); err != nil {
-		logger.Error("closing the image failed", "error", err)
 	}
 	if interrupted {
 		return exitInterrupt
 	}
 	return exitOK
+}
+
+// closeImage closes the image once the file system is unmounted. Where it failed (errors=panic)
+// the image stays as it is.
+func closeImage(fs *ext2.FS, logger *slog.Logger) {
+	select {
+	case <-fs.Failed():
+		return
+	default:
+	}
+	if err := fs.Close(); err != nil {
+		logger.Error("closing the image failed", "error", err)
+	}
 }
 
 // writeOptions hands the words that concern writing to the file system.
@@ -157,7 +174,7 @@ func (c *config) writeOptions() {
 
 // mountOptions translates the words of the command line. Root gets what a mount of
 // the kernel's driver would be.
-func (c *config) mountOptions(logger *slog.Logger, stderr io.Writer) fusefs.Options {
+func (c *config) mountOptions(logger *slog.Logger) fusefs.Options {
 	o := fusefs.Options{
 		Source:     c.image,
 		Subtype:    c.mount.subtype,
@@ -172,43 +189,33 @@ func (c *config) mountOptions(logger *slog.Logger, stderr io.Writer) fusefs.Opti
 	if c.mount.fsname != "" {
 		o.Source = c.mount.fsname
 	}
-	if c.debug {
-		o.Messages = log.New(stderr, "", log.Lmicroseconds)
+	if c.level <= slog.LevelDebug {
+		o.Messages = slog.NewLogLogger(logger.Handler(), slog.LevelDebug)
 	}
 	return o
 }
 
 // attend waits for the end of the mount and returns true, or false when the file system
-// failed. SIGINT and SIGTERM ask for it: the first is
-// refused while files are in use, the second detaches the mount from the tree and lets
-// its users finish. SIGHUP ends a mount in the foreground only, where it means that
-// the terminal is gone.
-func attend(server *fusefs.Server, failed <-chan struct{}, signals <-chan os.Signal, logger *slog.Logger, daemon bool) bool {
+// failed. Signals ask for it. SIGHUP ends a mount in the foreground only, where it means
+// that the terminal is gone.
+func attend(server *fusefs.Server, fs *ext2.FS, signals <-chan os.Signal, logger *slog.Logger, daemon bool) bool {
 	asked := 0
 	for {
 		select {
 		case <-server.Done():
 			return true
-		case <-failed:
+		case <-fs.Failed():
 			return false
 		case s := <-signals:
+			if s == unix.SIGUSR1 {
+				logStats(logger, server.Stats())
+				continue
+			}
 			if s == unix.SIGHUP && daemon {
 				continue
 			}
 			asked++
-			if asked > 1 {
-				if err := server.Detach(); err != nil {
-					logger.Error("cannot detach the mount", "error", err)
-				}
-				continue
-			}
-			err := server.Close()
-			switch {
-			case errors.Is(err, unix.EBUSY):
-				logger.Warn("not unmounted: files are in use; still serving (once more detaches the mount)", "signal", s.String())
-			case err != nil:
-				logger.Error("not unmounted", "error", err)
-			}
+			end(server, fs, s, asked > 1, logger)
 		}
 	}
 }

@@ -20,6 +20,9 @@ type Adapter struct {
 	writable  bool // mounted read-write, whatever became of it since
 	writeback bool // the kernel collects writes and keeps the times of what it writes back
 
+	// stats, if set, are what StatsXattr tells.
+	stats func() *Stats
+
 	// flush, if set, makes the kernel hand over what it collected of a node's content.
 	flush func(node uint64)
 

@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ func (c *conn) answerRead(b *buffers, r request) {
 	if c.messages != nil {
 		c.messages.Printf("rx %d: READ n%d {[%d +%d)}", r.unique(), r.node(), off, size)
 	}
+	b.begin = time.Now()
 	n, errno := c.content(b, r, off, size)
 	if c.messages != nil {
 		c.messages.Printf("tx %d:     %v, %db data", r.unique(), fuse.Status(errno), n)
@@ -45,13 +47,15 @@ func (c *conn) content(b *buffers, r request, off int64, size int) (n int, errno
 		return c.sendError(b, r, unix.Errno(status(err)))
 	}
 	n = got + more
-	replyHeader(out, r, 0, n)
+	replyHeader(out, r.unique(), 0, n)
+	c.metrics.record(r, false, b.begin)
 	c.send(out[:outHeaderSize+n], opRead)
 	return n, 0
 }
 
 func (c *conn) sendError(b *buffers, r request, errno unix.Errno) (int, unix.Errno) {
-	c.send(b.small[:errorReply(b.small, r, errno)], r.opcode())
+	c.metrics.record(r, true, b.begin)
+	c.send(b.small[:errorReply(b.small, r.unique(), errno)], r.opcode())
 	return 0, errno
 }
 
@@ -72,7 +76,7 @@ func (c *conn) lend(b *buffers, r request, inode *ext2.Inode, off int64, size in
 		return 0, false
 	}
 	header := b.small[:outHeaderSize]
-	replyHeader(header, r, 0, int(content.Len()))
+	replyHeader(header, r.unique(), 0, int(content.Len()))
 	if _, err := unix.Write(p.w, header); err != nil {
 		p.close()
 		return 0, false
@@ -81,6 +85,7 @@ func (c *conn) lend(b *buffers, r request, inode *ext2.Inode, off int64, size in
 	if n < content.Len() {
 		return c.drain(p, b.reply(r.replySize())[:outHeaderSize+n]), false
 	}
+	c.metrics.record(r, false, b.begin)
 	if !c.splice(p, outHeaderSize+int(n)) {
 		return 0, false
 	}
@@ -125,14 +130,14 @@ func (c *conn) drain(p *pipe, reply []byte) int {
 }
 
 // replyHeader puts the header of a reply with n bytes behind it into out.
-func replyHeader(out []byte, r request, errno unix.Errno, n int) {
+func replyHeader(out []byte, unique uint64, errno unix.Errno, n int) {
 	binary.NativeEndian.PutUint32(out, uint32(outHeaderSize+n))
 	binary.NativeEndian.PutUint32(out[4:], uint32(-int32(errno)))
-	binary.NativeEndian.PutUint64(out[8:], r.unique())
+	binary.NativeEndian.PutUint64(out[8:], unique)
 }
 
 // errorReply makes a reply that only says what went wrong.
-func errorReply(out []byte, r request, errno unix.Errno) int {
-	replyHeader(out, r, errno, 0)
+func errorReply(out []byte, unique uint64, errno unix.Errno) int {
+	replyHeader(out, unique, errno, 0)
 	return outHeaderSize
 }

@@ -77,6 +77,10 @@ func attach(dir string, o *Options, readOnly bool) (*mounted, error) {
 // need not be empty.
 func CheckMountPoint(dir string) (string, error) {
 	st, err := os.Stat(dir)
+	var fs unix.Statfs_t
+	if err == nil && errors.Is(unix.Statfs(dir, &fs), unix.ENOTCONN) {
+		err = unix.ENOTCONN // the kernel had the attributes still
+	}
 	switch {
 	case errors.Is(err, unix.ENOTCONN):
 		return "", &MountError{Dir: dir, Err: err,
@@ -138,7 +142,7 @@ func detach(dir string, helped, lazy bool) error {
 	if lazy {
 		flags |= unix.MNT_DETACH
 	}
-	err := unix.Unmount(dir, flags)
+	err := unmount(dir, flags)
 	switch {
 	case err == nil:
 		return nil
@@ -146,6 +150,16 @@ func detach(dir string, helped, lazy bool) error {
 		return &MountError{Dir: dir, Reason: "in use", Err: err}
 	}
 	return &MountError{Dir: dir, Reason: "unmount failed: " + cause(err), Err: err}
+}
+
+// unmount calls umount(2), which waits for this very process (see hold).
+func unmount(dir string, flags int) error {
+	done := make(chan error)
+	go func() {
+		_ = apart() // where it fails, there is no hold
+		done <- unix.Unmount(dir, flags)
+	}()
+	return <-done
 }
 
 // helperOptions are the options for fusermount3, which wants the flags of mount(2) as

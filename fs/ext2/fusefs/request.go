@@ -3,6 +3,7 @@ package fusefs
 import (
 	"encoding/binary"
 	"os"
+	"time"
 	"unsafe"
 )
 
@@ -45,6 +46,7 @@ const (
 func (r request) opcode() uint32 { return binary.NativeEndian.Uint32(r[4:]) }
 func (r request) unique() uint64 { return binary.NativeEndian.Uint64(r[8:]) }
 func (r request) node() uint64   { return binary.NativeEndian.Uint64(r[16:]) }
+func (r request) pid() uint32    { return binary.NativeEndian.Uint32(r[32:]) }
 
 // u32 is the 32-bit field at a byte offset behind the header; 0 if there is none.
 func (r request) u32(off int) uint32 {
@@ -87,6 +89,11 @@ func (r request) data() int {
 // replySize is how much room the reply needs.
 func (r request) replySize() int { return structSpace + r.data() }
 
+// replyErrno is the error that a reply tells; 0 is none.
+func replyErrno(out []byte) int32 {
+	return -int32(binary.NativeEndian.Uint32(out[4:]))
+}
+
 // setTimeUnit puts the unit of inode times into the reply to INIT (fuse_init_out.time_gran),
 // for which go-fuse has no setting. Where the kernel keeps the times of files it rounds
 // them as the image will.
@@ -125,6 +132,8 @@ type buffers struct {
 	in    []byte
 	small []byte // for most replies
 	large []byte // for READs; made when it is first needed
+
+	begin time.Time // of the READ being answered
 }
 
 const smallReply = 64 << 10

@@ -4,6 +4,7 @@ import (
 	"log"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -31,6 +32,10 @@ type Options struct {
 	// ReadAhead is what the kernel reads ahead of a sequential reader, in bytes;
 	// negative is DefaultReadAhead. Only root can set it.
 	ReadAhead int64
+	// Finish, if set, makes the image complete, and closes it: it is called once, when the
+	// file system is unmounted and nothing asks it any more. Where the kernel allows it,
+	// umount(2) returns after it, whoever calls umount(2).
+	Finish func()
 	// Logger gets warnings and the traces of handlers that panicked; nil is
 	// slog.Default().
 	Logger *slog.Logger
@@ -49,6 +54,7 @@ const (
 // Server is a mounted file system.
 type Server struct {
 	conn   *conn
+	fs     *ext2.FS
 	dir    string // the mount point, absolute and without symbolic links
 	helped bool   // mounted by fusermount3, which is to unmount, too
 	done   chan struct{}
@@ -56,7 +62,7 @@ type Server struct {
 
 // Mount mounts fs on the directory dir and serves it until it is unmounted. The
 // mount works when Mount returns. A *MountError tells what kept it from succeeding.
-// The caller closes fs after Wait has returned.
+// The caller closes fs after Wait has returned, unless Options.Finish does.
 func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -73,9 +79,10 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	}
 	a := New(fs)
 	a.writeback = o.WriteBack && a.writable
-	s := &Server{dir: m.dir, helped: m.helped, done: make(chan struct{})}
+	s := &Server{fs: fs, dir: m.dir, helped: m.helped, done: make(chan struct{})}
 	s.conn = newConn(m.fd, a, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
 	s.conn.messages = o.Messages
+	a.stats = s.Stats
 	if err := s.conn.init(); err != nil {
 		_ = m.detach(true)
 		_ = unix.Close(m.fd)
@@ -88,10 +95,23 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 		a.flush = s.conn.flush
 	}
 	s.conn.start()
+	finish := sync.OnceFunc(func() {
+		if o.Finish != nil {
+			o.Finish()
+		}
+	})
+	var h *hold
+	if o.Finish != nil {
+		if h, err = newHold(s.conn, m.dir, finish); err != nil {
+			o.Logger.Debug("umount(2) will not wait for the image to be complete", "mount", m.dir, "error", err)
+		}
+	}
 	go func() {
 		<-s.conn.done
 		s.conn.pipes.close()
-		_ = unix.Close(m.fd)
+		h.end()
+		finish()
+		_ = unix.Close(m.fd) // who looks for the connection knows that all is done: see Unmount
 		close(s.done)
 	}()
 	if err := setReadAhead(m.dir, o.ReadAhead); err != nil {
@@ -137,7 +157,8 @@ func panicked(log *slog.Logger, p any) {
 	log.Error("a request failed in a way that is a bug in ext2fuse", "panic", p, "stack", string(debug.Stack()))
 }
 
-// Wait returns when the file system is unmounted and the last request answered.
+// Wait returns when the file system is unmounted, the last request answered, and
+// Options.Finish done.
 func (s *Server) Wait() { <-s.done }
 
 // Done is closed when Wait would return.

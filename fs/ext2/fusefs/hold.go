@@ -1,0 +1,302 @@
+package fusefs
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// hold keeps umount(2) waiting until the image is complete, whoever calls it.
+//
+// Unless it is mounted from a block device as "fuseblk", a FUSE server hears nothing of
+// an unmount: the kernel cuts the connection, umount(2) returns, and the server finds out
+// while the next program already reads the image. But before it cuts the connection the
+// kernel takes the superblock's lock (s_umount) for itself, and ustat(2), which names a
+// file system by its device number and pins no mount, has that lock shared while it waits
+// for the answer to its STATFS. So there always is an ustat(2) of our own under way, whose
+// STATFS is left unanswered until the mount is out of the tree, the kernel waits for the
+// lock, and everything is on the disk.
+//
+// Two threads take turns. Each turn shows whether somebody waits for the lock: then the
+// second one does not come through. A remount wants it, too, and is let by. The threads
+// have no descriptor of the connection (see apart), so that it ends with the others when
+// this process is killed, and they with it. (Who traces this process with strace(1) traces
+// them, too, stops the others, and waits for ever: start ext2fuse under strace -f instead.)
+//
+// Where there is no ustat(2) (arm64, riscv64) or no close_range(2) (before Linux 5.9),
+// umount(2) returns early.
+type hold struct {
+	c       *conn
+	dev     string // of the mount, as mountinfo has it
+	finish  func()
+	table   int // descriptor of mountinfo
+	turns   [2]*turn
+	arrived chan arrival
+
+	mu    sync.Mutex
+	wake  int // eventfd that tells run of the end of the connection
+	ended bool
+}
+
+// turn is one of the threads that call ustat(2).
+type turn struct {
+	tid      int
+	call     chan struct{}
+	returned chan error
+}
+
+// arrival is the STATFS of a turn's ustat(2).
+type arrival struct {
+	tid    int
+	unique uint64
+}
+
+const (
+	// holdTurn is how often the threads take turns: a remount waits that long.
+	holdTurn = 2 * time.Second
+	// detachedTurn is how often they do when the mount is out of the tree but in use.
+	detachedTurn = 50 * time.Millisecond
+	// blockedSamples is how many times in a row, a millisecond apart, a thread must be
+	// seen asleep outside of FUSE before it counts as waiting for the lock.
+	blockedSamples = 5
+)
+
+// newHold begins to hold the mount on dir, which is served already. finish makes the
+// image complete; it is called once, or never if umount(2) cannot be held.
+func newHold(c *conn, dir string, finish func()) (*hold, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, 0, &st); err != nil {
+		return nil, err
+	}
+	h := &hold{c: c, finish: finish, arrived: make(chan arrival, 2),
+		dev: fmt.Sprintf("%d:%d", st.Dev_major, st.Dev_minor)}
+	var err error
+	if h.table, err = unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, err
+	}
+	if h.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+		_ = unix.Close(h.table)
+		return nil, err
+	}
+	for i := range h.turns {
+		if h.turns[i], err = newTurn(int(encodeDev(st.Dev_major, st.Dev_minor))); err != nil {
+			h.stop()
+			return nil, err
+		}
+	}
+	c.hold.Store(h)
+	held, state, err := h.ask(h.turns[0])
+	if state != asked {
+		h.stop()
+		return nil, err
+	}
+	go h.run(held)
+	return h, nil
+}
+
+// newTurn starts a thread that calls ustat(2) when it is told to.
+func newTurn(dev int) (*turn, error) {
+	t := &turn{call: make(chan struct{}, 1), returned: make(chan error, 1)}
+	ready := make(chan error)
+	go func() {
+		err := apart()
+		t.tid = unix.Gettid()
+		ready <- err
+		for range t.call {
+			var st unix.Ustat_t
+			t.returned <- unix.Ustat(dev, &st)
+		}
+	}()
+	if err := <-ready; err != nil {
+		close(t.call)
+		return nil, err
+	}
+	return t, nil
+}
+
+// apart gives the calling goroutine a thread of its own, without descriptors and signals.
+// A system call of this process into the file system that it serves must be made so:
+// killed, a thread waits for its answer, and while it shares the connection's descriptor,
+// the connection stays, and nobody answers.
+func apart() error {
+	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	if err := unix.CloseRange(0, math.MaxUint32, unix.CLOSE_RANGE_UNSHARE); err != nil {
+		return err
+	}
+	var all unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	return unix.PthreadSigmask(unix.SIG_SETMASK, &all, nil)
+}
+
+// took tells whether a request is the STATFS of a turn, which is not answered now. The
+// connection's readers call it.
+func (h *hold) took(r request) bool {
+	for _, t := range h.turns {
+		if t.tid == int(r.pid()) {
+			h.arrived <- arrival{t.tid, r.unique()}
+			return true
+		}
+	}
+	return false
+}
+
+// What became of an ustat(2).
+type askState uint8
+
+const (
+	asked   askState = iota // its STATFS is here
+	refused                 // it returned: the connection is cut, or there is no ustat(2)
+	blocked                 // it waits for the lock
+)
+
+// ask has a thread call ustat(2), and tells what came of it.
+func (h *hold) ask(t *turn) (arrival, askState, error) {
+	t.call <- struct{}{}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for samples := 0; samples < blockedSamples; {
+		select {
+		case a := <-h.arrived:
+			return a, asked, nil
+		case err := <-t.returned:
+			return arrival{}, refused, err
+		case <-tick.C:
+			if t.waitsForLock() {
+				samples++
+			} else {
+				samples = 0
+			}
+		}
+	}
+	return arrival{}, blocked, nil
+}
+
+// waitsForLock tells whether a thread sleeps for something that is not the answer of a
+// FUSE server: for that it sleeps so that signals can wake it, unless one has.
+func (t *turn) waitsForLock() bool {
+	task := fmt.Sprintf("/proc/self/task/%d/", t.tid)
+	stat, err := os.ReadFile(task + "stat")
+	i := bytes.LastIndexByte(stat, ')')
+	if err != nil || i < 0 || len(stat) < i+3 || stat[i+2] != 'D' {
+		return false
+	}
+	where, _ := os.ReadFile(task + "wchan") // "0" where the kernel does not tell
+	return string(where) != "request_wait_answer"
+}
+
+// release answers the STATFS that was held, and waits for its call to return.
+func (h *hold) release(a arrival) {
+	var out [outHeaderSize]byte
+	h.c.send(out[:errorReply(out[:], a.unique, unix.EAGAIN)], opStatFs)
+	<-h.turnOf(a).returned
+}
+
+func (h *hold) turnOf(a arrival) *turn {
+	if h.turns[0].tid == a.tid {
+		return h.turns[0]
+	}
+	return h.turns[1]
+}
+
+func (h *hold) other(t *turn) *turn {
+	if h.turns[0] == t {
+		return h.turns[1]
+	}
+	return h.turns[0]
+}
+
+// run takes turns until the mount is gone.
+func (h *hold) run(held arrival) {
+	defer h.stop()
+	wait, detached := holdTurn, false
+	for h.wait(wait) {
+		detached = !h.mounted()
+		next := h.other(h.turnOf(held))
+		a, state, _ := h.ask(next)
+		if state == refused {
+			return
+		}
+		if state == blocked && detached {
+			// Nobody has the mount any more: the kernel waits to cut the connection.
+			h.c.quiesce()
+			h.finish()
+			h.release(held)
+			return
+		}
+		h.release(held)
+		if state == blocked { // by a remount, which has its way now
+			select {
+			case a = <-h.arrived:
+			case <-next.returned:
+				return
+			}
+		}
+		held = a
+		switch {
+		case !detached:
+			wait = holdTurn
+		case wait == holdTurn: // just detached; most probably an unmount under way
+			wait = time.Millisecond
+		default:
+			wait = min(2*wait, detachedTurn)
+		}
+	}
+}
+
+// wait waits for a change of the mount table, at most d. It returns false at the end of
+// the connection.
+func (h *hold) wait(d time.Duration) bool {
+	fds := []unix.PollFd{{Fd: int32(h.table), Events: unix.POLLPRI}, {Fd: int32(h.wake), Events: unix.POLLIN}}
+	_, err := unix.Poll(fds, int(d/time.Millisecond))
+	return err != nil || fds[1].Revents == 0
+}
+
+// mounted tells whether the file system is in this process's tree of mounts.
+func (h *hold) mounted() bool {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 2 && f[2] == h.dev {
+			return true
+		}
+	}
+	return false
+}
+
+// end tells run that the connection ended.
+func (h *hold) end() {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.ended {
+		_, _ = unix.Write(h.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+}
+
+// stop lets go of everything; the threads end when their calls return.
+func (h *hold) stop() {
+	h.c.hold.Store(nil)
+	for _, t := range h.turns {
+		if t != nil {
+			close(t.call)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended = true
+	_ = unix.Close(h.table)
+	_ = unix.Close(h.wake)
+}

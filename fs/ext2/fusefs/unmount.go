@@ -1,0 +1,168 @@
+package fusefs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// UnmountOptions are how a file system is unmounted.
+type UnmountOptions struct {
+	// Lazy takes the mount out of the tree at once, in use or not. Then nobody waits.
+	Lazy bool
+	// Force cuts the connection first: whoever uses the mount gets ENOTCONN.
+	Force bool
+}
+
+// ErrNotOurs tells that something else is mounted there.
+var ErrNotOurs = errors.New("not mounted by ext2fuse")
+
+// Unmount unmounts what is mounted on target, a mount point or the source of a mount, and
+// returns when the server is through with it: the image is complete, and nobody holds its
+// lock. A server that has died is waited for as little as one whose mount is in use
+// elsewhere yet.
+//
+// Errors: a *MountError, for a mount in use with EBUSY; ErrNotOurs.
+func Unmount(target string, o UnmountOptions) error {
+	m, err := findMount(target)
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(m.FSType, "fuse.") { // subtype= may have named it differently
+		return &MountError{Dir: m.Mountpoint, Err: ErrNotOurs,
+			Reason: "not mounted by ext2fuse: the file system is of type " + m.FSType}
+	}
+	server := serverOf(m.Minor)
+	helped := os.Geteuid() != 0
+	if o.Force && !helped {
+		err = unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
+	} else {
+		err = detach(m.Mountpoint, helped, o.Lazy)
+	}
+	if err != nil {
+		return err
+	}
+	// With another mount of the same file system somebody else may go on using it.
+	if !o.Lazy && !mountedElsewhere(m) {
+		server.wait()
+	}
+	return nil
+}
+
+// Serves tells whether a file system of a subtype is what is mounted on target.
+func Serves(target, subtype string) bool {
+	m, err := findMount(target)
+	return err == nil && m.FSType == "fuse."+subtype
+}
+
+// findMount finds the topmost mount on a mount point, or else the one mount of a source.
+func findMount(target string) (*mountinfo.Info, error) {
+	dir := resolve(target)
+	mounts, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return nil, &MountError{Dir: target, Err: err, Reason: "the mount table cannot be read: " + cause(err)}
+	}
+	var on, of []*mountinfo.Info
+	for _, m := range mounts {
+		if m.Mountpoint == dir {
+			on = append(on, m)
+		}
+		if m.Source == target || m.Source == dir {
+			of = append(of, m)
+		}
+	}
+	switch {
+	case len(on) > 0:
+		return on[len(on)-1], nil
+	case len(of) == 1:
+		return of[0], nil
+	case len(of) > 1:
+		return nil, &MountError{Dir: target, Err: unix.EINVAL, Reason: "mounted more than once; name the mount point"}
+	}
+	if _, err := os.Lstat(target); err != nil {
+		return nil, &MountError{Dir: target, Err: err, Reason: cause(err)}
+	}
+	return nil, &MountError{Dir: target, Err: unix.EINVAL, Reason: "nothing is mounted there"}
+}
+
+// resolve makes a path absolute and free of symbolic links. The last element may be a
+// mount point whose server is gone.
+func resolve(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		return real
+	}
+	if parent, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
+		return filepath.Join(parent, filepath.Base(abs))
+	}
+	return abs
+}
+
+// mountedElsewhere tells whether there is a mount of the same file system.
+func mountedElsewhere(m *mountinfo.Info) bool {
+	others, err := mountinfo.GetMounts(func(o *mountinfo.Info) (skip, stop bool) {
+		return o.Major != m.Major || o.Minor != m.Minor, false
+	})
+	return err == nil && len(others) > 0
+}
+
+// connection is a process's descriptor of a connection, as /proc/PID/fd/N; empty if it
+// was not found.
+type connection string
+
+// serverOf finds who serves a FUSE mount, whose device number is 0:minor. The kernel tells
+// since Linux 6.16; before, and where the server is another user's, nobody is found, and
+// umount(2) has to be enough (see hold).
+func serverOf(minor int) connection {
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, link := range links {
+		if c := connection(link); c.is(minor) {
+			return c
+		}
+	}
+	return ""
+}
+
+func (c connection) is(minor int) bool {
+	if to, err := os.Readlink(string(c)); err != nil || to != "/dev/fuse" {
+		return false
+	}
+	info, err := os.ReadFile(strings.Replace(string(c), "/fd/", "/fdinfo/", 1))
+	return err == nil && strings.Contains(string(info), fmt.Sprintf("fuse_connection:\t%d\n", minor))
+}
+
+// wait returns when the server has closed the connection, which is the last it does.
+func (c connection) wait() {
+	for c != "" {
+		if to, err := os.Readlink(string(c)); err != nil || to != "/dev/fuse" {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// RemoveDead takes the mounts of servers that have died off a mount point, if they are of
+// the given subtype, and tells how many there were.
+func RemoveDead(dir, subtype string) (int, error) {
+	for n := 0; ; n++ {
+		if _, err := os.Stat(dir); !errors.Is(err, unix.ENOTCONN) {
+			return n, nil
+		}
+		m, err := findMount(dir)
+		if err != nil || m.FSType != "fuse."+subtype {
+			return n, nil // CheckMountPoint has words for it
+		}
+		if err := detach(m.Mountpoint, os.Geteuid() != 0, true); err != nil {
+			return n, err
+		}
+	}
+}
