@@ -43,7 +43,7 @@ func Unmount(target string, o UnmountOptions) error {
 	if o.Force && !helped {
 		err = unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
 	} else {
-		err = detach(m.Mountpoint, helped, o.Lazy)
+		err = detach(m.Mountpoint, helped, o.Lazy, unix.Unmount)
 	}
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func RemoveDead(dir, subtype string) (int, error) {
 		if err != nil || m.FSType != "fuse."+subtype {
 			return n, nil // CheckMountPoint has words for it
 		}
-		if err := detach(m.Mountpoint, os.Geteuid() != 0, true); err != nil {
+		if err := detach(m.Mountpoint, os.Geteuid() != 0, true, unix.Unmount); err != nil {
 			return n, err
 		}
 	}
