@@ -1,12 +1,17 @@
 package blockio
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/ext2fuse/ext2fuse/histogram"
+)
 
 // Counters count what a device was asked to do, by operation and purpose. They are
 // always on: one bio costs a few uncontended atomic additions. The zero value is
 // ready for use.
 type Counters struct {
 	cells [numOps][numPurposes]counterCell
+	sizes [numOps]histogram.Histogram // bytes of a request
 }
 
 type counterCell struct {
@@ -24,6 +29,7 @@ func (c *Counters) Count(op Op, what Purpose, bytes int64, cold, failed bool) {
 	}
 	cell := &c.cells[op][what]
 	cell.requests.Add(1)
+	c.sizes[op].Record(uint64(max(bytes, 0)))
 	if bytes != 0 {
 		cell.bytes.Add(bytes)
 	}
@@ -34,6 +40,9 @@ func (c *Counters) Count(op Op, what Purpose, bytes int64, cold, failed bool) {
 		cell.errors.Add(1)
 	}
 }
+
+// Sizes tells how many bytes the requests of one operation had.
+func (c *Counters) Sizes(op Op) histogram.Summary { return c.sizes[op].Summary() }
 
 // Snapshot reads the counters. Counts that arrive meanwhile may be in it or not.
 func (c *Counters) Snapshot() Stats {
@@ -108,14 +117,25 @@ type Unwrapper interface {
 // Counter is a Device that counts.
 type Counter interface {
 	Stats() Stats
+	// Sizes tells how many bytes the requests of one operation had.
+	Sizes(op Op) histogram.Summary
 }
 
 // StatsOf gives the counters of dev, or of the nearest device below it that
 // counts; false if there is none.
 func StatsOf(dev Device) (Stats, bool) {
+	c := CounterOf(dev)
+	if c == nil {
+		return Stats{}, false
+	}
+	return c.Stats(), true
+}
+
+// CounterOf is dev, or the nearest device below it that counts; nil if there is none.
+func CounterOf(dev Device) Counter {
 	for dev != nil {
 		if c, ok := dev.(Counter); ok {
-			return c.Stats(), true
+			return c
 		}
 		u, ok := dev.(Unwrapper)
 		if !ok {
@@ -123,5 +143,5 @@ func StatsOf(dev Device) (Stats, bool) {
 		}
 		dev = u.Unwrap()
 	}
-	return Stats{}, false
+	return nil
 }

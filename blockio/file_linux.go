@@ -6,6 +6,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/histogram"
 )
 
 // File is a Device over an image file or a block device. Open makes it.
@@ -22,7 +24,9 @@ type File struct {
 	step     int64
 	direct   *directIO // nil: through the host's cache
 
+	out      writeOut
 	blocking atomic.Bool // the host does not know RWF_NOWAIT here
+	noSplice atomic.Bool // or cannot pass on what its cache has, see Splicer
 	onWait   atomic.Pointer[func()]
 	counters Counters
 }
@@ -44,6 +48,9 @@ func (f *File) ReadOnly() bool { return f.readOnly }
 
 // Stats is a snapshot of the requests carried out.
 func (f *File) Stats() Stats { return f.counters.Snapshot() }
+
+// Sizes tells how many bytes the requests of one operation had.
+func (f *File) Sizes(op Op) histogram.Summary { return f.counters.Sizes(op) }
 
 // Submit implements Device.
 func (f *File) Submit(bios ...*Bio) {
@@ -165,6 +172,7 @@ func (f *File) write(vecs [][]byte, n, off int64) (done int64, err error) {
 			return done, unix.EIO
 		}
 	}
+	f.out.wrote(f, n)
 	return done, nil
 }
 
@@ -179,6 +187,7 @@ func (f *File) sync() error {
 	if f.readOnly {
 		return nil
 	}
+	f.out.synced()
 	return retry(func() error { return unix.Fdatasync(f.number()) })
 }
 
@@ -251,6 +260,7 @@ func (f *File) Close() error {
 	if f.direct != nil {
 		f.direct.close()
 	}
+	f.out.wait()
 	return unix.Close(int(fd))
 }
 

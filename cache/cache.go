@@ -92,11 +92,12 @@ type Stats struct {
 	Pinned  int64 // those pinned now
 	Bytes   int64 // memory of the buffers now
 	Limit   int64 // bound of Bytes, exceeded only while pins force it
+	Dirty   int64 // bytes of the buffers that the running epoch changed
 }
 
 // Stats returns the counters. Each shard's are consistent among themselves.
 func (c *Cache) Stats() Stats {
-	sum := Stats{Limit: int64(c.blocks) * int64(c.blockSize)}
+	sum := Stats{Limit: int64(c.blocks) * int64(c.blockSize), Dirty: int64(c.dirtyBlocks()) * int64(c.blockSize)}
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()

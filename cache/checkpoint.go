@@ -104,6 +104,8 @@ type Checkpoint struct {
 	wake chan struct{} // capacity 1: the writer goroutine has something to do
 	done chan struct{} // closed when it has ended
 
+	stats checkpointStats
+
 	mu       sync.Mutex
 	changed  *sync.Cond    // any of the fields below, or the epoch
 	promised int           // credits of operations that have begun and not ended
@@ -113,6 +115,7 @@ type Checkpoint struct {
 	armedIdl bool          // the idle timer runs
 	writes   uint64        // snapshots written so far
 	wantTidy bool          // nothing was written for a while
+	busy     bool          // the writer goroutine writes or tidies
 	cost     time.Duration // of the last snapshot that nobody waited for
 	written  uint64        // epochs up to this one are written
 	durable  uint64        // epochs up to this one are durable
@@ -305,12 +308,12 @@ func (k *Checkpoint) Commit() error {
 	return k.err
 }
 
-// Quiesce returns when all that was asked for, by timers and full epochs, too, is written.
+// Quiesce returns when all that was asked for, by timers and full epochs, too, is done.
 // Only tests want to know.
 func (k *Checkpoint) Quiesce() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for k.err == nil && (k.wantOut > k.written || k.wantDur > k.durable) {
+	for k.err == nil && (k.busy || k.wantTidy || k.wantOut > k.written || k.wantDur > k.durable) {
 		k.changed.Wait()
 	}
 }
@@ -351,6 +354,9 @@ func (k *Checkpoint) run() {
 			due := k.wantOut > k.written || k.wantDur > k.durable
 			idle := k.wantTidy && !due
 			k.wantTidy = false
+			if k.busy = due || idle; !k.busy {
+				k.changed.Broadcast()
+			}
 			k.mu.Unlock()
 			switch {
 			case due:
@@ -395,7 +401,9 @@ func (k *Checkpoint) fail(err error) {
 func (k *Checkpoint) writeOne() {
 	s := k.snapshot()
 	start := time.Now()
-	if err := k.w.Write(s); err != nil {
+	err := k.w.Write(s)
+	k.stats.wasWritten(s, start)
+	if err != nil {
 		k.fail(err)
 		return
 	}
@@ -418,6 +426,7 @@ func (k *Checkpoint) writeOne() {
 
 // snapshot closes the running epoch.
 func (k *Checkpoint) snapshot() *Snapshot {
+	defer k.stats.wasStopped(time.Now())
 	k.gate.Lock()
 	defer k.gate.Unlock()
 	if k.o.BeforeSnapshot != nil && k.c.dirtyBlocks() > 0 {

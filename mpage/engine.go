@@ -19,6 +19,7 @@ const maxBatch = 4096
 // from several goroutines at once, also for the same file.
 type Engine struct {
 	dev       blockio.Device
+	splicer   blockio.Splicer // dev, if it is one; else nil
 	buffers   Buffers
 	blockSize int64
 	pageSize  int64
@@ -47,6 +48,7 @@ func ZeroPastEnd() Option { return func(e *Engine) { e.zeroPastEnd = true } }
 func New(dev blockio.Device, blockSize int, buffers Buffers, opts ...Option) *Engine {
 	e := &Engine{
 		dev:       dev,
+		splicer:   blockio.SplicerOf(dev),
 		buffers:   buffers,
 		blockSize: int64(blockSize),
 		pageSize:  int64(max(minPage, blockSize)),

@@ -217,7 +217,7 @@ func (r *request) lookup(b uint64) error {
 	r.count.Mappings++
 	run, err := r.mapper.GetBlock(b, r.last-b, false)
 	if err == nil {
-		err = r.sane(&run, r.last-b)
+		err = r.e.sane(&run, r.last-b)
 	}
 	if err != nil {
 		run = Run{}
@@ -235,14 +235,14 @@ func (r *request) remember() {
 	}
 }
 
-// sane checks what the walk relies on.
-func (r *request) sane(run *Run, asked uint64) error {
+// sane checks of a mapper's answer what the engine relies on.
+func (e *Engine) sane(run *Run, asked uint64) error {
 	switch {
 	case run.Count == 0:
 		return fmt.Errorf("%w: no blocks", errMapper)
 	case run.Count > asked:
 		return fmt.Errorf("%w: %d blocks, %d asked for", errMapper, run.Count, asked)
-	case run.Flags&Uptodate != 0 && uint64(len(run.Data))>>r.e.blockBits < run.Count:
+	case run.Flags&Uptodate != 0 && uint64(len(run.Data))>>e.blockBits < run.Count:
 		return fmt.Errorf("%w: %d blocks in %d bytes", errMapper, run.Count, len(run.Data))
 	}
 	return nil

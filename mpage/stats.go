@@ -12,13 +12,14 @@ type Stats struct {
 	Fallbacks uint64 // pages that were not one piece
 	Riders    uint64 // indirect blocks that rode along
 	Bridges   uint64 // known indirect blocks that were read over
+	Lent      uint64 // requests that nothing was read for, see Lend
 	BetsWon   uint64 // bets whose pages were all there
 	BetsLost  uint64 // bets that had to be read again, at least in part
 }
 
 // counters are an engine's Stats while it runs.
 type counters struct {
-	requests, writes, mappings, bios, fallbacks, riders, bridges, won, lost atomic.Uint64
+	requests, writes, mappings, bios, fallbacks, riders, bridges, lent, won, lost atomic.Uint64
 }
 
 func (c *counters) add(s *Stats) {
@@ -27,7 +28,7 @@ func (c *counters) add(s *Stats) {
 		n  uint64
 	}{
 		{&c.requests, s.Requests}, {&c.writes, s.Writes}, {&c.mappings, s.Mappings}, {&c.bios, s.Bios},
-		{&c.fallbacks, s.Fallbacks}, {&c.riders, s.Riders}, {&c.bridges, s.Bridges},
+		{&c.fallbacks, s.Fallbacks}, {&c.riders, s.Riders}, {&c.bridges, s.Bridges}, {&c.lent, s.Lent},
 		{&c.won, s.BetsWon}, {&c.lost, s.BetsLost},
 	} {
 		if p.n != 0 {
@@ -47,6 +48,7 @@ func (e *Engine) Stats() Stats {
 		Fallbacks: c.fallbacks.Load(),
 		Riders:    c.riders.Load(),
 		Bridges:   c.bridges.Load(),
+		Lent:      c.lent.Load(),
 		BetsWon:   c.won.Load(),
 		BetsLost:  c.lost.Load(),
 	}

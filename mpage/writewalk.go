@@ -66,7 +66,7 @@ func (r *request) create(b uint64) error {
 	run, err := r.mapper.GetBlock(b, r.ask-b, true)
 	run.Flags &^= Uptodate // what is in memory is about to be overwritten
 	if err == nil {
-		err = r.sane(&run, r.ask-b)
+		err = r.e.sane(&run, r.ask-b)
 	}
 	if err == nil && run.Flags&Mapped == 0 {
 		err = fmt.Errorf("%w: no place for file block %d", errMapper, b)

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/histogram"
 )
 
 // chunk is the unit in which Mem takes memory, and copies what it shares, in bytes.
@@ -74,6 +75,9 @@ func (m *Mem) ReadOnly() bool { return m.readOnly }
 
 // Stats is a snapshot of the requests carried out.
 func (m *Mem) Stats() blockio.Stats { return m.counters.Snapshot() }
+
+// Sizes implements blockio.Counter.
+func (m *Mem) Sizes(op blockio.Op) histogram.Summary { return m.counters.Sizes(op) }
 
 // Submit implements blockio.Device.
 func (m *Mem) Submit(bios ...*blockio.Bio) {

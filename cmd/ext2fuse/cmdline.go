@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ type config struct {
 
 	foreground bool // -f
 	debug      bool // -d: log every FUSE message; implies -f
+	level      slog.Level
 	version    bool // -V
 	help       bool // -h
 	words      bool // -o help: list the words
@@ -105,7 +107,9 @@ func parseCommandLine(args []string) (*config, error) {
 	default:
 		return nil, usagef("one operand too many: %q (an image and a mount point are wanted)", rest[2])
 	}
-	c.foreground = c.foreground || c.debug
+	if c.debug {
+		c.foreground, c.level = true, slog.LevelDebug
+	}
 	c.fs.ReadOnly = c.mount.readOnly
 	return c, nil
 }
@@ -120,6 +124,7 @@ func newFlagSet(c *config) (*pflag.FlagSet, *[]string) {
 	flags.BoolVarP(&c.mount.readOnly, "read-only", "r", false, "the same as -o ro")
 	flags.BoolVarP(&c.foreground, "foreground", "f", false, "serve in the foreground")
 	flags.BoolVarP(&c.debug, "debug", "d", false, "log every FUSE message; implies -f")
+	flags.TextVar(&c.level, "log", slog.LevelInfo, "log from this `LEVEL` on: debug, info, warn or error")
 	flags.BoolVarP(&c.version, "version", "V", false, "print the version")
 	flags.BoolVarP(&c.help, "help", "h", false, "print this help")
 	return flags, words

@@ -207,7 +207,7 @@ func (k *copier) fail(what string, err error) {
 		return // said once, at the end
 	}
 	k.progress.pause()
-	k.c.warn("%s: %v", what, reason(err))
+	k.c.warn("%s: %v%s", what, reason(err), hint(what, err))
 	k.failed = true
 }
 

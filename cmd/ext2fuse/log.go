@@ -20,6 +20,7 @@ type logSink struct {
 }
 
 type logTarget struct {
+	level  slog.Level // what is below it is not logged; set before use
 	mu     sync.Mutex
 	out    io.Writer
 	system *syslog.Writer // nil until detach, and where there is no system log
@@ -43,10 +44,13 @@ func (h *logSink) detach() {
 	}
 }
 
-func (h *logSink) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+func (h *logSink) Enabled(_ context.Context, l slog.Level) bool { return l >= h.shared.level }
 
 func (h *logSink) Handle(_ context.Context, r slog.Record) error {
 	var line strings.Builder
+	if r.Level < slog.LevelInfo {
+		line.WriteString(r.Time.Format("15:04:05.000000 "))
+	}
 	if r.Level >= slog.LevelWarn && r.Level < slog.LevelError {
 		line.WriteString("warning: ")
 	}
@@ -70,8 +74,10 @@ func (h *logSink) Handle(_ context.Context, r slog.Record) error {
 		return t.system.Err(text)
 	case r.Level >= slog.LevelWarn:
 		return t.system.Warning(text)
+	case r.Level >= slog.LevelInfo:
+		return t.system.Info(text)
 	}
-	return t.system.Info(text)
+	return t.system.Debug(text)
 }
 
 func (h *logSink) WithAttrs(attrs []slog.Attr) slog.Handler {
@@ -96,12 +102,12 @@ func formatAttr(s *strings.Builder, a slog.Attr) {
 	fmt.Fprintf(s, " %s=%s", a.Key, v)
 }
 
-// oneLine words an error of opening an image for people: one line that begins with
-// the image.
+// oneLine words an error about an image for people: one line that names the image and
+// says what to do.
 func oneLine(image string, err error) string {
 	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 	if !strings.Contains(text, image) {
 		text = image + ": " + text
 	}
-	return text
+	return text + hint(image, err)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -38,7 +37,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return show(stdout, versionText())
 	}
 	if err := c.check(stderr); err != nil {
-		say(stderr, "%v", err)
+		say(stderr, "%v%s", err, hint(c.image, err))
 		return exitMount
 	}
 	parent, err := parentOfDaemon()
@@ -84,6 +83,7 @@ func (c *config) check(stderr io.Writer) error {
 // is unmounted.
 func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	logs := newLogSink(stderr, "ext2fuse: "+c.image+": ")
+	logs.shared.level = c.level
 	logger := slog.New(logs)
 	c.fs.Logger = logger
 	c.writeOptions()
@@ -93,7 +93,7 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 		debug.SetGCPercent(50)
 	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1)
 
 	fs, err := ext2.Open(c.image, c.fs)
 	if err != nil {
@@ -103,12 +103,12 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	if c.mount.describe {
 		describe(logger, fs)
 	}
-	options := c.mountOptions(logger, stderr)
+	options := c.mountOptions(logger)
 	options.Finish = func() { closeImage(fs, logger) }
 	server, err := fusefs.Mount(fs, c.dir, options)
 	if err != nil {
 		_ = fs.Close()
-		say(stderr, "%v", err)
+		say(stderr, "%v%s", err, hint(c.image, err))
 		return exitMount
 	}
 	interrupted := false
@@ -174,7 +174,7 @@ func (c *config) writeOptions() {
 
 // mountOptions translates the words of the command line. Root gets what a mount of
 // the kernel's driver would be.
-func (c *config) mountOptions(logger *slog.Logger, stderr io.Writer) fusefs.Options {
+func (c *config) mountOptions(logger *slog.Logger) fusefs.Options {
 	o := fusefs.Options{
 		Source:     c.image,
 		Subtype:    c.mount.subtype,
@@ -189,8 +189,8 @@ func (c *config) mountOptions(logger *slog.Logger, stderr io.Writer) fusefs.Opti
 	if c.mount.fsname != "" {
 		o.Source = c.mount.fsname
 	}
-	if c.debug {
-		o.Messages = log.New(stderr, "", log.Lmicroseconds)
+	if c.level <= slog.LevelDebug {
+		o.Messages = slog.NewLogLogger(logger.Handler(), slog.LevelDebug)
 	}
 	return o
 }
@@ -207,6 +207,10 @@ func attend(server *fusefs.Server, fs *ext2.FS, signals <-chan os.Signal, logger
 		case <-fs.Failed():
 			return false
 		case s := <-signals:
+			if s == unix.SIGUSR1 {
+				logStats(logger, server.Stats())
+				continue
+			}
 			if s == unix.SIGHUP && daemon {
 				continue
 			}

@@ -153,7 +153,7 @@ func TestPlainUserFailures(t *testing.T) {
 	}
 	for _, tt := range []struct{ options, dir, want string }{
 		{"ro,allow_root", mnt, "ext2fuse: allow_root: only root can use it; the kernel knows allow_other alone\n"},
-		{"ro", "/mnt", "ext2fuse: /mnt: fusermount3: user has no write access to mountpoint /mnt\n"},
+		{"ro", "/mnt", "ext2fuse: /mnt: fusermount3: user has no write access to mountpoint /mnt; mount on a directory of your own\n"},
 	} {
 		code, stderr := finish(t, asNobody(exec.Command(bin, "-o", tt.options, img, tt.dir)))
 		if code != exitMount || stderr != tt.want {

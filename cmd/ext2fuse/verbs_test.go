@@ -384,7 +384,7 @@ func TestVerbMessages(t *testing.T) {
 		{[]string{"info", "--jsno", img}, "unknown option --jsno; the nearest known one is --json (see ext2fuse info --help)"},
 		{[]string{"ls", "-x", img}, "unknown option -x (known are -l, -i, -d, -o and -h) (see ext2fuse ls --help)"},
 		{[]string{"ls", "-o", "prt=1", img}, `unknown mount option "prt=1"; the nearest known one is "part" (see ext2fuse ls --help)`},
-		{[]string{"ls", "none.img"}, "cannot open none.img: there is no such image or device: no such file or directory"},
+		{[]string{"ls", "none.img"}, "cannot open none.img: there is no such image or device: no such file or directory; check the path"},
 		{[]string{"ls", img, "/nowhere"}, img + ":/nowhere: no such file or directory"},
 		{[]string{"ls", img + ":/", "/x"}, `a path stands in "` + img + `:/" already, "/x" is one too many (see ext2fuse ls --help)`},
 		{[]string{"cat", img, "lost+found"}, img + ":/lost+found: is a directory"},

@@ -90,7 +90,7 @@ func TestOutOfOrder(t *testing.T) {
 				for i := range order {
 					order[i] = int64(i)
 				}
-				for i := 1; i < size; i++ { // within a window of 6, behind the first
+				for i := range size { // within a window of 6
 					j := min(i+rnd.IntN(6), len(order)-1)
 					order[i], order[j] = order[j], order[i]
 				}

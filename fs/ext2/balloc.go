@@ -184,6 +184,24 @@ func (fs *FS) takeBlocksLocked(st *groupState, bitmap *cache.Buffer, c candidate
 	return nil
 }
 
+// firstFree is the first block of group g that can be handed out; the group's first if
+// there is none.
+func (fs *FS) firstFree(g uint32) uint64 {
+	base, st := fs.sb.GroupFirstBlock(g), &fs.space.groups[g]
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	buf, err := fs.blockBitmap(g)
+	if err != nil {
+		return base // reported
+	}
+	defer buf.Release()
+	size := int(fs.sb.GroupBlocks(g))
+	if bit := st.blocks.view(buf).NextClear(0, size); bit < size {
+		return base + uint64(bit)
+	}
+	return base
+}
+
 // blockUsed tells whether the bitmap has a block in use. It can be a file's.
 func (fs *FS) blockUsed(block uint64) (bool, error) {
 	g := fs.groupOf(block)
@@ -200,8 +218,9 @@ func (fs *FS) blockUsed(block uint64) (bool, error) {
 
 // freeBlocks gives n blocks from block on back. They are handed out again once a
 // checkpoint made the release durable. A block that is no data block, or is free
-// already, is damage: it is reported where it is found and stays as it is, as does
-// one whose bitmap cannot be read. Whoever gives blocks back cannot do more about it.
+// already, is damage: it is reported where it is found and stays as it is. So does one
+// whose bitmap cannot be read, which is damage, too, as the block is lost: e2fsck, which
+// the error flag of the superblock calls for, finds it.
 func (fs *FS) freeBlocks(block uint64, n uint32) {
 	for n > 0 {
 		g := fs.groupOf(block)
@@ -220,12 +239,12 @@ func (fs *FS) freeInGroup(g uint32, block uint64, n uint32) error {
 	defer st.mu.Unlock()
 	buf, err := fs.blockBitmap(g)
 	if err != nil {
-		return err
+		return fs.lostBlocks(block, n, err)
 	}
 	defer buf.Release()
 	desc, err := fs.descriptor(g)
 	if err != nil {
-		return err
+		return fs.lostBlocks(block, n, err)
 	}
 	defer desc.Release()
 	bit := int(block - fs.sb.GroupFirstBlock(g))
@@ -244,4 +263,10 @@ func (fs *FS) freeInGroup(g uint32, block uint64, n uint32) error {
 	fs.space.hold(release{fs.ckpt.Epoch(), g, uint32(bit), n, false})
 	fs.writeDescLocked(desc, g, st)
 	return nil
+}
+
+// lostBlocks reports blocks that cannot be freed.
+func (fs *FS) lostBlocks(block uint64, n uint32, why error) error {
+	return fs.corrupt(&disk.CorruptError{What: "block to be freed", Block: block, Offset: -1,
+		Detail: fmt.Sprintf("%d blocks from it on stay in use: %v", n, why)})
 }

@@ -95,6 +95,14 @@ func (fs *FS) Device() blockio.Device { return fs.dev }
 // CacheStats are the counters of the metadata cache.
 func (fs *FS) CacheStats() cache.Stats { return fs.cache.Stats() }
 
+// CheckpointStats are the counters of the checkpoint; all zero on a read-only mount.
+func (fs *FS) CheckpointStats() cache.CheckpointStats {
+	if fs.ckpt == nil {
+		return cache.CheckpointStats{}
+	}
+	return fs.ckpt.Stats()
+}
+
 // Close ends the use of the file system and closes the device. The caller has
 // finished all calls on it and its inodes before.
 func (fs *FS) Close() error {

@@ -9,11 +9,13 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
+	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test/hostile"
 )
@@ -79,7 +81,7 @@ func writeDamaged(t *testing.T, im *hostile.Image, program []byte) (mounted bool
 	fault := blockiotest.NewFault(dev)
 	fault.Fail(blockiotest.Rule{AnyOp: true, Match: g.look})
 	var log bytes.Buffer
-	o := Options{Logger: testLogger(&log), CacheBytes: 1 << 20, Errors: ErrorsContinue}
+	o := Options{Logger: testLogger(&log), CacheBytes: 1 << 20, Errors: ErrorsContinue, testing: testHooks{wrap: g.wrap}}
 	if len(program)%3 == 1 {
 		o.Errors = ErrorsRemountRO
 	}
@@ -228,25 +230,28 @@ func (v *vandal) change(dir, in *Inode, name string, i int) {
 type guard struct {
 	t    testing.TB
 	boot []byte
-	fs   *FS // once it is mounted
+	fs   atomic.Pointer[FS] // once it is mounted
 }
 
 func (g *guard) mounted(fs *FS) {
-	g.fs = fs
+	g.fs.Store(fs)
 }
 
 // look tells that a request is none to fail, and complains if it is none to make.
 func (g *guard) look(b *blockio.Bio) bool {
-	if b.Op == blockio.Read || b.Op == blockio.Sync || g.fs == nil {
+	if b.Op == blockio.Read || b.Op == blockio.Sync || g.fs.Load() == nil {
 		return false
 	}
-	bs := int64(g.fs.blockSize)
-	if end := int64(g.fs.sb.BlocksCount) * bs; b.Off < 0 || b.Off+b.Bytes() > end {
+	bs := int64(g.fs.Load().blockSize)
+	if end := int64(g.fs.Load().sb.BlocksCount) * bs; b.Off < 0 || b.Off+b.Bytes() > end {
 		g.t.Errorf("%v for %v at %d, %d bytes: the file system ends at %d", b.Op, b.For, b.Off, b.Bytes(), end)
 		return true
 	}
+	if b.Op == blockio.Write && b.For != blockio.Data && b.For != blockio.Journal {
+		return false // see wrap
+	}
 	for block := b.Off / bs; block*bs < b.Off+b.Bytes(); block++ {
-		if zone := g.zone(uint64(block)); !belongs(b, zone) {
+		if zone := g.zone(uint64(block)); (b.For == blockio.Journal) != (zone == "journal") || b.For != blockio.Journal && zone != "" {
 			g.t.Errorf("%v for %v of block %d: it is %s", b.Op, b.For, block, zone)
 			return true
 		}
@@ -256,12 +261,18 @@ func (g *guard) look(b *blockio.Bio) bool {
 
 // zone is which of the file system's own structures a block is; empty for the rest.
 func (g *guard) zone(block uint64) string {
-	sb := g.fs.sb
+	fs := g.fs.Load()
+	sb := fs.sb
 	if block <= uint64(sb.FirstDataBlock) {
 		return "super"
 	}
-	group := g.fs.groupOf(block)
-	gr := &g.fs.groups[group]
+	for _, e := range fs.journal.zone {
+		if block >= e.Start && block < e.Start+uint64(e.Blocks) {
+			return "journal"
+		}
+	}
+	group := fs.groupOf(block)
+	gr := &fs.groups[group]
 	switch first := sb.GroupFirstBlock(group); {
 	case block == first && sb.HasSuper(group):
 		return "super"
@@ -275,28 +286,48 @@ func (g *guard) zone(block uint64) string {
 	return ""
 }
 
-// belongs tells whether the request may touch such a block. A checkpoint merges bitmaps
-// with neighbours that are not of the file system's own structures.
-func belongs(b *blockio.Bio, zone string) bool {
-	switch {
-	case b.Op == blockio.Discard || b.For == blockio.Data || b.For == blockio.Directory || b.For == blockio.Journal:
-		return zone == ""
-	case b.For == blockio.InodeTable:
+// belongs tells whether a block of the purpose may lie in the zone.
+func belongs(p blockio.Purpose, zone string) bool {
+	switch p {
+	case blockio.InodeTable:
 		return zone == "inode table"
-	case b.For == blockio.Super || b.For == blockio.GroupDesc:
+	case blockio.Super, blockio.GroupDesc:
 		return zone == "super" || zone == "descriptors"
+	case blockio.BlockBitmap, blockio.InodeBitmap:
+		return zone == "bitmap"
 	}
-	return zone == "" || zone == "bitmap"
+	return zone == ""
+}
+
+// wrap looks at the blocks of each snapshot: on their way to the device neighbours of
+// several purposes are merged.
+func (g *guard) wrap(w cache.Writer) cache.Writer { return guardedWriter{w, g} }
+
+type guardedWriter struct {
+	cache.Writer
+	g *guard
+}
+
+func (w guardedWriter) Write(s *cache.Snapshot) error {
+	if w.g.fs.Load() != nil {
+		for _, b := range s.Blocks {
+			if zone := w.g.zone(b.Block); !belongs(b.For, zone) {
+				w.g.t.Errorf("block %d is written as %v: it is %q", b.Block, b.For, zone)
+			}
+		}
+	}
+	return w.Writer.Write(s)
 }
 
 // unmounted checks what no run may change: what lies before and behind the file system,
 // and where its structures are.
 func (g *guard) unmounted(dev *blockiotest.Mem) {
+	fs := g.fs.Load()
 	if !bytes.Equal(dev.Bytes(0, disk.SuperblockOffset), g.boot) {
 		g.t.Error("the boot block was written")
 	}
-	for i, gr := range g.fs.groups {
-		at := int64(g.fs.descBlock(uint32(i)/g.fs.sb.DescPerBlock()))*int64(g.fs.blockSize) + int64(uint32(i)%g.fs.sb.DescPerBlock())*disk.GroupDescSize
+	for i, gr := range fs.groups {
+		at := int64(fs.descBlock(uint32(i)/fs.sb.DescPerBlock()))*int64(fs.blockSize) + int64(uint32(i)%fs.sb.DescPerBlock())*disk.GroupDescSize
 		d := disk.DecodeGroupDesc(dev.Bytes(at, disk.GroupDescSize))
 		if d.BlockBitmap != gr.blockBitmap || d.InodeBitmap != gr.inodeBitmap || d.InodeTable != gr.inodeTable {
 			g.t.Errorf("the descriptor of group %d was changed to %+v", i, d)

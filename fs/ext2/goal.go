@@ -79,10 +79,15 @@ func neighbour(ptr func(i int) uint32, at, n int) (block uint64, ok bool) {
 // without a gap from, or up to, where it was written last; 0 if that is not near.
 func (m *blockMap) predict(iblock uint64) uint64 {
 	last := m.alloc.next
-	if last.block == 0 {
-		return 0
-	}
 	span := uint64(parallelSpan) >> m.fs.blockBits
+	if last.block == 0 {
+		// The first request of a file may have overtaken its beginning, which gets its room.
+		if iblock == 0 || iblock > span || !m.raw.IsReg() || m.raw.Block != [disk.NBlocks]uint32{} {
+			return 0
+		}
+		g, _ := m.fs.sb.InodeGroup(m.ino)
+		return m.fs.firstFree(g) + iblock + m.tablesBefore(iblock)
+	}
 	if iblock > last.iblock {
 		if d := iblock - last.iblock; d <= span {
 			return last.block + d + m.tablesBefore(iblock) - m.tablesBefore(last.iblock-1)

@@ -60,20 +60,13 @@ func (fs *FS) readGroups() error {
 	return nil
 }
 
-// addGroup appends group g. Descriptor blocks kept for resizing follow the descriptors
-// wherever those follow a superblock.
+// addGroup appends group g.
 func (fs *FS) addGroup(g uint32, d disk.GroupDesc) {
-	base, reserved := fs.sb.GroupDescBlocks(g), uint32(0)
-	if fs.sb.HasSuper(g) {
-		base++
-		if fs.sb.HasCompat(disk.CompatResizeInode) && !fs.sb.HasIncompat(disk.IncompatMetaBG) {
-			reserved = min(uint32(fs.sb.ReservedGDT), uint32(fs.blockSize/4))
-		}
-	}
-	fs.groups = append(fs.groups, group{d.BlockBitmap, d.InodeBitmap, d.InodeTable, groupCounts{d.FreeBlocks, d.FreeInodes, d.UsedDirs}, base + reserved})
+	base := fs.sb.GroupOverhead(g)
+	fs.groups = append(fs.groups, group{d.BlockBitmap, d.InodeBitmap, d.InodeTable, groupCounts{d.FreeBlocks, d.FreeInodes, d.UsedDirs}, base})
 	fs.counts.freeBlocks += uint64(d.FreeBlocks)
 	fs.counts.freeInodes += uint64(d.FreeInodes)
-	fs.counts.base += uint64(base + reserved)
+	fs.counts.base += uint64(base)
 }
 
 // descBlock is where descriptor block i is read from: with a backup superblock (sb=),
@@ -117,9 +110,21 @@ func (fs *FS) groupOf(block uint64) uint32 {
 }
 
 // dataBlocks tells how many of the n blocks from block on may belong to a file: they
-// are inside the file system and outside of its own structures. When it is less than
+// are inside the file system and outside of its own structures, the journal in use among
+// them. When it is less than
 // n, why says what is wrong with the block behind them.
 func (fs *FS) dataBlocks(block, n uint64) (good uint64, why string) {
+	good, why = fs.outsideGroups(block, n)
+	for _, e := range fs.journal.zone {
+		if block < e.Start+uint64(e.Blocks) && e.Start < block+good {
+			good, why = max(e.Start, block)-block, "the journal"
+		}
+	}
+	return good, why
+}
+
+// outsideGroups is dataBlocks for the structures that the groups have.
+func (fs *FS) outsideGroups(block, n uint64) (good uint64, why string) {
 	end := block + n
 	for b := block; b < end; {
 		if !fs.sb.ValidBlock(b) {

@@ -19,6 +19,9 @@ type journal struct {
 
 	mu sync.Mutex // held over a write and the change from one way to the other
 	on bool
+
+	extents []jbd2.Extent // where the journal is
+	zone    []jbd2.Extent // the same while it is in use: no file's block may lie there
 }
 
 var _ cache.Tidier = (*journal)(nil)
@@ -64,7 +67,7 @@ func (w *journal) Close() error {
 // start makes transactions of what follows. Nothing is under way.
 func (w *journal) start() {
 	w.mu.Lock()
-	w.on = true
+	w.on, w.zone = true, w.extents
 	w.mu.Unlock()
 }
 
@@ -83,7 +86,7 @@ func (w *journal) stop() error {
 	if err := end(); err != nil {
 		return err
 	}
-	w.on = false
+	w.on, w.zone = false, nil
 	return nil
 }
 
@@ -160,7 +163,9 @@ func (fs *FS) openOwnJournal() error {
 	return nil
 }
 
+// journalPlace is where the journal of this mount is.
 func (fs *FS) journalPlace(extents []jbd2.Extent) jbd2.Place {
+	fs.journal.extents = extents
 	return jbd2.Place{Dev: fs.dev, BlockSize: fs.blockSize, Blocks: uint64(fs.sb.BlocksCount), Extents: extents}
 }
 

@@ -2,6 +2,9 @@ package ext2
 
 import (
 	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
@@ -62,4 +65,243 @@ func TestBorrowingAtEveryWrite(t *testing.T) {
 		return true
 	})
 	t.Logf("%d events", len(dev.Log()))
+}
+
+// TestBarriers: an fsync costs two syncs where content went into fresh blocks, and one
+// where it did not, if the checksums of the journal show what is missing of a transaction.
+func TestBarriers(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		o            ext2test.Options
+		fresh, other int
+	}{
+		{"borrowed", lent, 2, 1},
+		{"ext3", ext2test.Options{Size: 8 << 20, BlockSize: 1024, Inodes: 256, Type: "ext3"}, 2, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fs, dev, _ := recorded(t, c.o, Options{})
+			root, _ := fs.Root()
+			in := mustCreate(t, root, "f", disk.ModeReg)
+			mode := int64(5000)
+			for _, op := range []struct {
+				name string
+				do   func() error
+				want int
+			}{
+				{"fresh content", func() error { _, err := in.Write(make([]byte, 5000), 0, WriteOptions{}); return err }, c.fresh},
+				{"overwritten", func() error { _, err := in.Write(make([]byte, 5000), 0, WriteOptions{}); return err }, c.other},
+				{"attributes", func() error { return in.SetAttr(SetAttr{Size: &mode}) }, c.other},
+				{"more fresh content", func() error { _, err := in.Write(make([]byte, 5000), 5000, WriteOptions{}); return err }, c.fresh},
+				{"a name", func() error { return root.Unlink("f") }, c.other},
+				{"nothing", func() error { return nil }, 0},
+			} {
+				if err := op.do(); err != nil {
+					t.Fatalf("%s: %v", op.name, err)
+				}
+				start := len(dev.Log())
+				if err := fs.Sync(); err != nil {
+					t.Fatal(err)
+				}
+				if n := syncs(opsOf(dev, start)); n != op.want {
+					t.Errorf("%s: %d syncs, want %d", op.name, n, op.want)
+				}
+			}
+			in.Put(1)
+			root.Put(1)
+			if err := fs.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// metadata is what an image has besides the content of files: superblock, descriptors,
+// bitmaps, inode tables. Times and the number of mounts are left out.
+func metadata(t *testing.T, m *blockiotest.Mem) map[string][]byte {
+	t.Helper()
+	fs, err := New(m.Clone(), Options{ReadOnly: true, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fs.Close()
+	sb := fs.Super()
+	sb.Mtime, sb.Wtime, sb.MntCount = 0, 0, 0
+	raw := m.Bytes(disk.SuperblockOffset, disk.SuperblockSize)
+	sb.Encode(raw)
+	all := map[string][]byte{"superblock": raw}
+	at := func(what string, block, n uint64) {
+		all[what] = m.Bytes(int64(block)<<fs.blockBits, int64(n)<<fs.blockBits)
+	}
+	for i := range fs.sb.DescBlocks() {
+		at(fmt.Sprintf("descriptor block %d", i), fs.descBlock(i), 1)
+	}
+	for g := range fs.groups {
+		gr := &fs.groups[g]
+		at(fmt.Sprintf("block bitmap %d", g), uint64(gr.blockBitmap), 1)
+		at(fmt.Sprintf("inode bitmap %d", g), uint64(gr.inodeBitmap), 1)
+		at(fmt.Sprintf("inode table %d", g), uint64(gr.inodeTable), uint64(fs.sb.InodeTableBlocks()))
+	}
+	return all
+}
+
+func sameMetadata(t *testing.T, what string, got, want map[string][]byte) {
+	t.Helper()
+	for name := range want {
+		if !bytes.Equal(got[name], want[name]) {
+			at := 0
+			for at < len(want[name])-1 && got[name][at] == want[name][at] {
+				at++
+			}
+			t.Errorf("%s: the %s differs at byte %d: %x, want %x", what, name, at, got[name][at:min(at+8, len(got[name]))], want[name][at:min(at+8, len(want[name]))])
+		}
+	}
+}
+
+// TestLoanLeavesNoTrace: after an unmount nothing tells an image whose journal was given
+// back from one that was mounted without: not after a mount in which nothing happened, and
+// not when the journal was left over from a crash, whoever recovered from that, e2fsck,
+// the kernel or we.
+func TestLoanLeavesNoTrace(t *testing.T) {
+	for _, o := range []ext2test.Options{lent,
+		{Size: 48 << 20, BlockSize: 1024, InodeSize: 128, Features: []string{"^resize_inode"}, Args: []string{"-m", "0"}},
+		{Size: 64 << 20, BlockSize: 4096, Args: []string{"-g", "1024"}}} {
+		t.Run(fmt.Sprintf("%d-%d", o.Size>>20, o.BlockSize), func(t *testing.T) {
+			m := loadImage(t, o)
+			open := func(m *blockiotest.Mem, o Options) *FS {
+				o.Logger = quiet
+				return must(New(m.Clone(), o))(t)
+			}
+			end := func(fs *FS) map[string][]byte {
+				m := fs.dev.(*blockiotest.Mem)
+				if err := fs.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if code, out := fsck(t, m, "-f", "-n"); code != 0 {
+					t.Errorf("e2fsck: %d\n%s", code, out)
+				}
+				return metadata(t, m)
+			}
+			want := end(open(m, Options{NoJournal: true}))
+			fs := open(m, Options{})
+			if fs.journal.borrowed() == 0 {
+				t.Fatal("nothing was borrowed")
+			}
+			crashed := fs.dev.(*blockiotest.Mem).Clone()
+			sameMetadata(t, "mounted and unmounted", end(fs), want)
+
+			sameMetadata(t, "our own recovery", end(open(crashed, Options{})), want)
+			sameMetadata(t, "our own recovery, then without a journal", end(open(crashed, Options{NoJournal: true})), want)
+			checked := crashed.Clone()
+			if code, out := fsckInPlace(t, checked, "-p"); code > 1 {
+				t.Errorf("e2fsck -p: %d\n%s", code, out)
+			}
+			if fs := open(checked, Options{ReadOnly: true}); !fs.sb.HasCompat(disk.CompatHasJournal) {
+				t.Error("e2fsck took the journal away")
+			}
+			if fs = open(checked, Options{}); fs.journal.borrowed() == 0 {
+				t.Error("what e2fsck recovered is not known to be borrowed")
+			}
+			got := end(fs)
+			sameMetadata(t, "e2fsck -p", got, want)
+		})
+	}
+}
+
+// TestLeftoverThroughKernel: the kernel's driver takes over after a crash, uses the
+// borrowed journal for a while, and what comes back to us is still known to be borrowed.
+func TestLeftoverThroughKernel(t *testing.T) {
+	ext2test.NeedKernelMount(t)
+	m := loadImage(t, ext2test.Options{Size: 32 << 20, BlockSize: 1024, Inodes: 512})
+	crashed := useOnce(t, m, Options{})
+	img := filepath.Join(t.TempDir(), "img")
+	if err := os.WriteFile(img, crashed.Bytes(0, crashed.Size()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kernelUses(t, img, func(dir string) {
+		if st, err := os.Stat(dir + "/used"); err != nil || st.Size() != 100_000 {
+			t.Errorf("the file that was made before the crash: %v, %v", st, err)
+		}
+		for i := range 200 {
+			if err := os.WriteFile(fmt.Sprintf("%s/%d", dir, i), make([]byte, 3000), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	fs := must(Open(img, Options{Logger: quiet}))(t)
+	if fs.journal.borrowed() == 0 {
+		t.Error("what the kernel used is not known to be borrowed")
+	}
+	if err := fs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ext2test.Fsck(t, img)
+	fs = must(Open(img, Options{ReadOnly: true, Logger: quiet}))(t)
+	defer fs.Close()
+	if fs.sb.HasCompat(disk.CompatHasJournal) || fs.sb.JournalInum != 0 {
+		t.Error("the journal was not given back")
+	}
+}
+
+// TestOwnJournal: an ext3 image keeps its journal, and goes back and forth between the
+// kernel's driver and us, cleanly and uncleanly, with the numbers of its transactions
+// going on.
+func TestOwnJournal(t *testing.T) {
+	ext2test.NeedKernelMount(t)
+	for _, bs := range []int{1024, 4096} {
+		t.Run(fmt.Sprint(bs), func(t *testing.T) {
+			img := ext2test.Make(t, ext2test.Options{Size: 64 << 20, BlockSize: bs, Inodes: 2048, Type: "ext3"})
+			last := uint32(0)
+			for round := range 4 {
+				kernelUses(t, img, func(dir string) {
+					for i := range 50 {
+						if err := os.WriteFile(fmt.Sprintf("%s/k%d-%d", dir, round, i), make([]byte, 5000), 0o644); err != nil {
+							t.Fatal(err)
+						}
+					}
+					for r := range round {
+						if b, err := os.ReadFile(fmt.Sprintf("%s/o%d", dir, r)); err != nil || len(b) != 70_000 {
+							t.Errorf("what we wrote in round %d: %d bytes, %v", r, len(b), err)
+						}
+					}
+				})
+				fs := must(Open(img, Options{Logger: quiet}))(t)
+				if fs.journal.loan != nil || !fs.journaled() {
+					t.Fatal("its own journal is not used, or taken for a borrowed one")
+				}
+				if seq := fs.journal.log.Sequence(); seq <= last {
+					t.Errorf("round %d begins with transaction %d, the last was %d", round, seq, last)
+				}
+				root := must(fs.Root())(t)
+				in := mustCreate(t, root, fmt.Sprintf("o%d", round), disk.ModeReg)
+				mustWrite(t, in, 70_000)
+				in.Put(1)
+				if round > 0 {
+					if err := root.Unlink(fmt.Sprintf("k%d-7", round-1)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				root.Put(1)
+				if err := fs.Sync(); err != nil {
+					t.Fatal(err)
+				}
+				last = fs.journal.log.Sequence()
+				if round%2 == 1 { // the kernel replays what it finds
+					crashed := must(os.ReadFile(img))(t)
+					if err := fs.Close(); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.WriteFile(img, crashed, 0o600); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				if err := fs.Close(); err != nil {
+					t.Fatal(err)
+				}
+				ext2test.Fsck(t, img)
+			}
+			kernelUses(t, img, func(string) {})
+			ext2test.Fsck(t, img)
+		})
+	}
 }

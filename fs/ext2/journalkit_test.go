@@ -8,6 +8,7 @@ import (
 
 	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
 
 // fsckInPlace lets e2fsck change an image in memory.
@@ -29,4 +30,13 @@ func fsckInPlace(t testing.TB, m *blockiotest.Mem, args ...string) (code int, ou
 	}
 	blockiotest.Apply(m, blockiotest.Event{Op: blockio.Write, Len: int64(len(data)), Data: data})
 	return code, string(b)
+}
+
+// kernelUses has the kernel's ext3 driver mount an image, which replays the journal that
+// needs it, and unmounts it again.
+func kernelUses(t testing.TB, img string, use func(dir string)) {
+	t.Helper()
+	dir := ext2test.KernelMountAs(t, "ext3", img)
+	use(dir)
+	ext2test.Unmount(t, dir)
 }

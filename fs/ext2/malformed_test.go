@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
 
 // badMap is a damaged block map and what reading the file must give: the first good
@@ -222,5 +223,27 @@ func TestSizePastTheMap(t *testing.T) {
 	}
 	if at, err := in.SeekData(0); !errors.Is(err, ErrNoData) {
 		t.Errorf("SeekData in a hole: %d, %v", at, err)
+	}
+}
+
+// TestFileInJournal: a file whose pointers lead into the journal in use cannot write there.
+func TestFileInJournal(t *testing.T) {
+	w := makeWritable(t, ext2test.Options{Type: "ext3", Args: []string{"-J", "size=1"}}, Options{})
+	in := w.create("file", disk.ModeReg|0o644)
+	w.write(in, []byte("content"), 0)
+	ino := in.Ino()
+	in.Put(1)
+	first := w.fs.journal.extents[0].Start
+	w.close()
+	ext2test.DebugfsWrite(t, w.img, fmt.Sprintf("sif <%d> block[0] %d", ino, first+2))
+	w.open(Options{})
+	in = must(w.root.Lookup("file"))(t)
+	if _, err := in.Write([]byte("scribble"), 0, WriteOptions{}); !isCorrupt(err) || !strings.Contains(err.Error(), "the journal") {
+		t.Errorf("writing into the journal: %v", err)
+	}
+	in.Put(1)
+	w.root.Put(1)
+	if err := w.fs.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -30,6 +30,9 @@ func (dir *Inode) newInode(mode uint16, umask uint16, cred *Cred) (*Inode, error
 	if err != nil {
 		return nil, err
 	}
+	if err := fs.checkFree(ino, isDir); err != nil {
+		return nil, err
+	}
 	in := &Inode{fs: fs, ino: ino, typ: mode & disk.ModeFmt}
 	now := fs.now()
 	in.raw = disk.Inode{Mode: mode, UID: cred.UID, GID: cred.GID, Atime: now, Mtime: now, Ctime: now, Btime: now,
@@ -39,8 +42,7 @@ func (dir *Inode) newInode(mode uint16, umask uint16, cred *Cred) (*Inode, error
 	in.inheritOwner(dir, cred)
 	in.inheritFlags(dir)
 	if !fs.inodes.insert(in) {
-		// The bit stays set: that much of the bitmap is right now.
-		return nil, fs.corrupt(&disk.CorruptError{What: "inode bitmap", Inode: ino, Offset: -1, Detail: "it has an inode free that is in use"})
+		return nil, fs.inodeInUse(ino)
 	}
 	if err := in.clearSlot(); err != nil {
 		in.dropNew()
@@ -54,6 +56,26 @@ func (dir *Inode) newInode(mode uint16, umask uint16, cred *Cred) (*Inode, error
 		return nil, err
 	}
 	return in, nil
+}
+
+// checkFree tells whether the place of an inode that was just taken is free in the inode
+// table, too: else the bitmap lies, and there is a file to lose.
+func (fs *FS) checkFree(ino uint32, dir bool) error {
+	raw, err := fs.rawInode(ino)
+	if err != nil {
+		_ = fs.freeInode(ino, dir) // what it needs is at hand, as it was just taken
+		return err
+	}
+	if raw.Links > 0 && raw.Mode != 0 {
+		return fs.inodeInUse(ino)
+	}
+	return nil
+}
+
+// inodeInUse reports an inode that the bitmap had free wrongly. Its bit stays set: that
+// much of the bitmap is right now.
+func (fs *FS) inodeInUse(ino uint32) error {
+	return fs.corrupt(&disk.CorruptError{What: "inode bitmap", Inode: ino, Offset: -1, Detail: "it has an inode free that is in use"})
 }
 
 // extraSize is i_extra_isize of new inodes.

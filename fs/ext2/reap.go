@@ -80,8 +80,8 @@ func (fs *FS) reap(in *Inode) {
 	}
 }
 
-// reapAll deletes what is left on the orphan list when the file system is closed: files
-// that were unlinked and are in use no more.
+// reapAll works off what is left on the orphan list when the file system is closed: files
+// that were unlinked and are in use no more, truncates that a failure interrupted.
 func (fs *FS) reapAll() {
 	fs.reaper.wait()
 	for _, ino := range fs.orphans.all() {
@@ -94,6 +94,8 @@ func (fs *FS) reapAll() {
 		in.mu.RUnlock()
 		if gone {
 			fs.reap(in)
+		} else if err := in.finishTruncate(); err != nil && !fs.readOnly.Load() {
+			fs.log.Error(fmt.Sprintf("truncating inode %d: %v; e2fsck will end it", ino, err), "inode", ino)
 		}
 	}
 }

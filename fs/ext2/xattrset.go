@@ -42,18 +42,17 @@ func (in *Inode) Removexattr(name string, cred Cred) error {
 // changeXattr is the operation that changes the attribute of a full name: change does it,
 // with the inode's lock held.
 func (in *Inode) changeXattr(name string, cred Cred, change func(index uint8, short string) error) error {
-	index, short, ok := disk.XattrSplitName(name)
-	switch {
-	case !ok || !in.showsXattr(index):
-		return ErrNotSupported
-	case len(short) > maxXattrName:
-		return ErrRange
-	}
 	return in.settleAfter(in.fs.update(xattrCredits, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
-		if in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0 {
+		index, short, ok := disk.XattrSplitName(name)
+		switch {
+		case in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0:
 			return ErrPerm
+		case !ok || !in.showsXattr(index):
+			return ErrNotSupported
+		case len(short) > maxXattrName:
+			return ErrRange
 		}
 		in.alloc.privileged = cred.reserved(in.fs)
 		if err := change(index, short); err != nil {

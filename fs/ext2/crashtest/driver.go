@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,10 +33,13 @@ type op struct {
 
 // driver carries out a workload on a file system and on the model at once.
 type driver struct {
-	t      testing.TB
-	rnd    *rand.Rand
-	dev    *blockiotest.Recorder
-	opts   ext2.Options
+	t    testing.TB
+	rnd  *rand.Rand
+	dev  *blockiotest.Recorder
+	top  blockio.Device // what is mounted
+	opts ext2.Options
+
+	mu     sync.Mutex
 	timers []func()
 
 	fs     *ext2.FS
@@ -59,14 +63,28 @@ type keepOpen struct{ blockio.Device }
 func (k keepOpen) Close() error           { return nil }
 func (k keepOpen) Unwrap() blockio.Device { return k.Device }
 
-func newDriver(t testing.TB, image *blockiotest.Mem, o ext2.Options, hooks ext2.Hooks, seed uint64) *driver {
-	d := &driver{t: t, rnd: rand.New(rand.NewPCG(seed, 4)), dev: blockiotest.NewRecorder(image), scale: 1}
-	hooks.After = func(_ time.Duration, f func()) { d.timers = append(d.timers, f) }
-	o.Logger = quiet
-	d.opts = o.WithHooks(hooks)
+func newDriver(t testing.TB, s *setup) *driver {
+	d := &driver{t: t, rnd: rand.New(rand.NewPCG(s.seed, 4)), dev: blockiotest.NewRecorder(Image(t, s.image)), scale: max(s.scale, 1)}
+	d.top = keepOpen{d.dev}
+	if s.device != nil {
+		d.top = keepOpen{s.device(d.dev)}
+	}
+	hooks := s.hooks
+	hooks.After = d.after
+	d.opts = s.opts
+	d.opts.Logger = quiet
+	d.opts = d.opts.WithHooks(hooks)
 	d.ops = []op{{name: "start", durable: true}}
 	d.mountFirst()
 	return d
+}
+
+// after keeps timers for tick: they never come by themselves. Some are set by the goroutine
+// that writes checkpoints.
+func (d *driver) after(_ time.Duration, f func()) {
+	d.mu.Lock()
+	d.timers = append(d.timers, f)
+	d.mu.Unlock()
 }
 
 func (d *driver) now() int { return len(d.ops) }
@@ -100,7 +118,7 @@ func (d *driver) mountFirst() {
 
 func (d *driver) mount() {
 	d.do("mount", nil, func() (err error) {
-		d.fs, err = ext2.New(keepOpen{d.dev}, d.opts)
+		d.fs, err = ext2.New(d.top, d.opts)
 		return err
 	})
 }
@@ -112,7 +130,7 @@ func (d *driver) unmount() {
 	}
 	d.sync("unmount", func() error {
 		err := d.fs.Close()
-		d.timers = nil
+		d.fs, d.timers = nil, nil
 		return err
 	})
 }
@@ -128,6 +146,9 @@ func (d *driver) do(name string, touched *object, f func() error) bool {
 		if !expected(err) {
 			d.t.Fatalf("%s: unexpected", o.name)
 		}
+	}
+	if d.fs != nil {
+		d.fs.Quiesce()
 	}
 	o.end = len(d.dev.Log())
 	o.digest = d.root.treeAt(d.now()).digest()
@@ -154,14 +175,19 @@ func expected(err error) bool {
 	return false
 }
 
-// tick lets one background checkpoint come that waits, and end.
+// tick lets the time come of something that the background has to do, and waits for its
+// end: a checkpoint, a durable one, or that blocks leave the journal for their places.
 func (d *driver) tick() {
+	d.mu.Lock()
 	if len(d.timers) == 0 {
+		d.mu.Unlock()
 		return
 	}
-	f := d.timers[0]
-	d.timers = d.timers[1:]
-	d.do("tick", nil, func() error { f(); d.fs.Quiesce(); return nil })
+	i := d.rnd.IntN(len(d.timers))
+	f := d.timers[i]
+	d.timers = slices.Delete(d.timers, i, i+1)
+	d.mu.Unlock()
+	d.do("tick", nil, func() error { f(); return nil })
 }
 
 // lookup is the object of a path in the model, and nil when there is none.

@@ -1,12 +1,14 @@
 package crashtest
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
@@ -28,7 +30,13 @@ type setup struct {
 	// Every so many moments, another kind of recovery has to come to the same end.
 	mountEvery, tornEvery, fsckEvery, kernelEvery int
 
+	killed  bool // the daemon dies, the host does not
 	settled bool // only moments right behind a sync, at which a plain mount is whole, too
+
+	// Rules that are broken to see that it is found out.
+	device func(blockio.Device) blockio.Device // comes between the file system and its image
+	edit   func(log []blockiotest.Event)       // of the log, before anything is looked at
+	quiet  bool                                // violations are only counted
 
 	only *moment // this one alone, looked at in every way
 	keep string  // directory for images that failed
@@ -66,11 +74,14 @@ const maxViolations = 3
 // record carries out the workload.
 func (s *setup) record(t testing.TB) (*driver, *film) {
 	t.Helper()
-	d := newDriver(t, Image(t, s.image), s.opts, s.hooks, s.seed)
-	d.scale = max(s.scale, 1)
+	d := newDriver(t, s)
 	s.work.run(d)
 	d.unmount()
-	return d, newFilm(d.dev, s.seed)
+	f := newFilm(d.dev, s.seed)
+	if s.edit != nil {
+		s.edit(f.log)
+	}
+	return d, f
 }
 
 // runner looks at the moments of one film.
@@ -81,10 +92,12 @@ type runner struct {
 	dir string
 	row row
 	k   int // moments looked at
+
+	first string // violation, when they are only counted
 }
 
 // run carries out the workload and looks at what may be left of it.
-func (s *setup) run(t testing.TB) row {
+func (s *setup) run(t testing.TB) *runner {
 	t.Helper()
 	d, f := s.record(t)
 	r := &runner{t: t, s: s, j: newJudge(d, f), dir: t.TempDir()}
@@ -98,13 +111,22 @@ func (s *setup) run(t testing.TB) row {
 	if s.only != nil {
 		s.mountEvery, s.tornEvery, s.fsckEvery = 1, 1, 1
 		r.moment(*s.only)
-		return r.row
+		return r
 	}
-	events := len(f.log) + 1
-	perEvent := float64(s.cuts) / float64(events)
+	events, open := len(f.log)+1, 0
+	for n := range events {
+		if f.open(n) > 0 {
+			open++
+		}
+	}
+	if s.killed {
+		s.cuts = 0
+	}
+	perEvent := float64(s.cuts) / float64(max(open, 1))
 	prefix, cut := 0.0, 0.0
 	for n := 0; n < events && r.row.violations < maxViolations; n++ {
 		if s.settled {
+			s.tornEvery = 0 // a mount that is cut off promises no more than this one
 			if n > 0 && f.open(n) == 0 {
 				r.row.prefixes++
 				r.moment(moment{n, 0})
@@ -124,7 +146,7 @@ func (s *setup) run(t testing.TB) row {
 			r.moment(moment{n, 1 + int(cut)})
 		}
 	}
-	return r.row
+	return r
 }
 
 // due tells whether it is the turn of what comes every so many moments.
@@ -140,6 +162,10 @@ func (r *runner) moment(m moment) {
 		return
 	}
 	r.row.violations++
+	if r.s.quiet {
+		r.first = cmp.Or(r.first, complaint)
+		return
+	}
 	if m.cut > 0 {
 		lost = r.j.film.least(m, func(image *blockiotest.Mem) bool { return r.replayed(image, lo, hi) != "" })
 	}
@@ -148,16 +174,25 @@ func (r *runner) moment(m moment) {
 
 // replayed is what is wrong after the replay of the journal.
 func (r *runner) replayed(image *blockiotest.Mem, lo, hi int) string {
-	f, err := replay(image)
+	f, err := r.recovered(image)
 	if err != nil {
 		return err.Error()
 	}
 	return r.j.verdict(f, lo, hi)
 }
 
+// recovered is what the replay of the journal gives, where there is one to replay.
+func (r *runner) recovered(image *blockiotest.Mem) (*found, error) {
+	if between(image) && !r.s.settled {
+		r.row.fscks++
+		return preen(image, r.dir, false)
+	}
+	return replay(image)
+}
+
 // look recovers an image in all ways whose turn it is. All have to come to the same end.
 func (r *runner) look(image *blockiotest.Mem, lo, hi int) string {
-	f, err := replay(image)
+	f, err := r.recovered(image)
 	if err != nil {
 		return err.Error()
 	}
@@ -166,7 +201,7 @@ func (r *runner) look(image *blockiotest.Mem, lo, hi int) string {
 	}
 	if r.due(r.s.mountEvery) {
 		r.row.mounts++
-		g, err := mountAndUnmount(image.Clone())
+		g, err := mountAndUnmount(image.Clone(), r.dir)
 		if complaint := r.compare("mounting and unmounting", f, g, err); complaint != "" {
 			return complaint
 		}
@@ -219,7 +254,7 @@ func (r *runner) recoveryCut(image *blockiotest.Mem, f *found) string {
 		}
 		r.row.torn++
 		left, lost := again.image(m)
-		g, err := replay(left)
+		g, err := r.recovered(left)
 		if complaint := r.compare(fmt.Sprintf("a recovery after one that was cut off at %v of %d, losing\n\t%s\n", m, len(again.log), strings.Join(lost, "\n\t")), f, g, err); complaint != "" {
 			return complaint
 		}

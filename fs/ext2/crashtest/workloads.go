@@ -35,12 +35,21 @@ var workloads = []workload{
 	{"mounts", mounts},
 }
 
-// sometimes lets a background checkpoint come, or a commit, in one of n cases each.
+// sometimes lets what the background has to do come, or a commit, in three of n cases.
 func (d *driver) sometimes(n int) {
 	switch d.rnd.IntN(n) {
 	case 0:
 		d.syncAll()
-	case 1, 2:
+	case 1:
+		d.tick()
+	case 2:
+		d.rest()
+	}
+}
+
+// rest is a pause so long that nothing is left to do for the background.
+func (d *driver) rest() {
+	for range 6 {
 		d.tick()
 	}
 }

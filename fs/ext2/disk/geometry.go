@@ -155,7 +155,7 @@ func (sb *Superblock) GroupOverhead(group uint32) uint32 {
 	n := sb.GroupDescBlocks(group)
 	if sb.HasSuper(group) {
 		n++
-		if !sb.HasIncompat(IncompatMetaBG) {
+		if sb.HasCompat(CompatResizeInode) && !sb.HasIncompat(IncompatMetaBG) {
 			n += uint32(sb.ReservedGDT)
 		}
 	}

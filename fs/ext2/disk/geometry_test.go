@@ -62,6 +62,10 @@ func TestValid(t *testing.T) {
 func TestGroupOverhead(t *testing.T) {
 	sb := sound()
 	sb.ReservedGDT = 100
+	if got := sb.GroupOverhead(0); got != 2 {
+		t.Errorf("without resize_inode: %d blocks, expected 2", got)
+	}
+	sb.FeatureCompat |= CompatResizeInode
 	for g, want := range map[uint32]uint32{0: 102, 1: 102, 2: 0, 3: 102, 5: 102, 6: 0, 7: 102} {
 		if got := sb.GroupOverhead(g); got != want {
 			t.Errorf("group %d: %d blocks, expected %d", g, got, want)

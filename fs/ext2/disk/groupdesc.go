@@ -43,10 +43,7 @@ func (d GroupDesc) Encode(b []byte) {
 func (sb *Superblock) CheckGroupDesc(g uint32, d GroupDesc) error {
 	first := sb.GroupFirstBlock(g)
 	end := first + uint64(sb.GroupBlocks(g))
-	data := first + uint64(sb.GroupDescBlocks(g))
-	if sb.HasSuper(g) {
-		data++
-	}
+	data := first + uint64(sb.GroupOverhead(g))
 	table, tableEnd := uint64(d.InodeTable), uint64(d.InodeTable)+uint64(sb.InodeTableBlocks())
 	for _, f := range []struct {
 		name     string

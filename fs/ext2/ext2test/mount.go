@@ -63,12 +63,18 @@ func NeedFUSE(t testing.TB) {
 // The mount goes away with the test, or by Unmount.
 func KernelMount(t testing.TB, img string, options ...string) string {
 	t.Helper()
+	return KernelMountAs(t, "ext2", img, options...)
+}
+
+// KernelMountAs is KernelMount with a type of file system other than ext2.
+func KernelMountAs(t testing.TB, typ, img string, options ...string) string {
+	t.Helper()
 	NeedKernelMount(t)
 	dir := filepath.Join(t.TempDir(), "kernel")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "mount", "-t", "ext2", "-o", strings.Join(append([]string{"loop"}, options...), ","), img, dir)
+	run(t, "mount", "-t", typ, "-o", strings.Join(append([]string{"loop"}, options...), ","), img, dir)
 	t.Cleanup(func() {
 		if !mounted(dir) {
 			return

@@ -8,7 +8,8 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 )
 
-// Adapter answers FUSE requests with what an ext2 file system says.
+// Adapter answers FUSE requests with what an ext2 file system says; but for READ, which
+// conn answers.
 type Adapter struct {
 	fuse.RawFileSystem // ENOSYS for what is not ext2's business, such as locks
 
@@ -18,6 +19,9 @@ type Adapter struct {
 	noDir     bool // likewise for OPENDIR
 	writable  bool // mounted read-write, whatever became of it since
 	writeback bool // the kernel collects writes and keeps the times of what it writes back
+
+	// stats, if set, are what StatsXattr tells.
+	stats func() *Stats
 
 	// flush, if set, makes the kernel hand over what it collected of a node's content.
 	flush func(node uint64)

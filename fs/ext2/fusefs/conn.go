@@ -1,8 +1,8 @@
 package fusefs
 
 import (
-	"encoding/binary"
 	"errors"
+	"log"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -33,14 +33,18 @@ import (
 // and while it handles one, when a read of the image is about to wait for the disk
 // (blockio tells) or an operation for a checkpoint (ext2 tells). Who comes back and finds the place taken, ends.
 type conn struct {
-	fd    int
-	proto *fuse.ProtocolServer
-	log   *slog.Logger
-	blind bool // the device does not tell when it waits
-	busy  int  // crew up to which waiting requests are reason to relieve
+	fd      int
+	adapter *Adapter
+	proto   *fuse.ProtocolServer // answers everything but READ
+	log     *slog.Logger
+	blind   bool // the device does not tell when it waits
+	pipes   pipes
+	busy    int // crew up to which waiting requests are reason to relieve
 
-	writable bool   // set before start
-	timeUnit uint32 // of inodes, nanoseconds; likewise
+	// Set before start.
+	writable bool
+	timeUnit uint32      // of inodes, nanoseconds
+	messages *log.Logger // see Options
 
 	mu      sync.Mutex
 	reading bool // somebody waits for the next request
@@ -53,14 +57,17 @@ type conn struct {
 	hold atomic.Pointer[hold] // keeps umount(2) waiting
 
 	buffers sync.Pool // of *buffers
+
+	metrics metrics
 }
 
-func newConn(fd int, proto *fuse.ProtocolServer, log *slog.Logger) *conn {
+func newConn(fd int, a *Adapter, proto *fuse.ProtocolServer, logger *slog.Logger) *conn {
 	c := &conn{
-		fd: fd, proto: proto, log: log,
+		fd: fd, adapter: a, proto: proto, log: logger,
 		// Half the processors are left to those who ask.
 		busy:    runtime.GOMAXPROCS(0) / 2,
 		done:    make(chan struct{}),
+		metrics: metrics{begun: time.Now()},
 		buffers: sync.Pool{New: func() any { return newBuffers() }},
 	}
 	c.quiet.L = &c.mu
@@ -69,7 +76,7 @@ func newConn(fd int, proto *fuse.ProtocolServer, log *slog.Logger) *conn {
 
 // init answers the kernel's first message, which says what the kernel can do. Nothing
 // else comes before the answer.
-func (c *conn) init(a *Adapter) error {
+func (c *conn) init() error {
 	b := c.buffers.Get().(*buffers)
 	defer c.buffers.Put(b)
 	n, err := c.read(b.in)
@@ -80,8 +87,8 @@ func (c *conn) init(a *Adapter) error {
 	if r.opcode() != opInit {
 		return errors.New("its first message is not INIT")
 	}
-	a.init(r.kernelFlags())
-	c.timeUnit = uint32(a.fs.TimeUnit())
+	c.adapter.init(r.kernelFlags())
+	c.timeUnit = uint32(c.adapter.fs.TimeUnit())
 	c.handle(b, r)
 	return nil
 }
@@ -245,12 +252,18 @@ func (c *conn) read(in []byte) (int, error) {
 
 // handle answers a request.
 func (c *conn) handle(b *buffers, r request) {
+	if r.opcode() == opRead {
+		c.answerRead(b, r)
+		return
+	}
 	out := b.reply(r.replySize())
+	begin := time.Now()
 	n, status := c.proto.HandleRequest([][]byte{r}, [][]byte{out})
 	if n == 0 && status != fuse.OK {
 		// go-fuse could not make sense of it, but the kernel waits.
 		n = errorReply(out, r.unique(), unix.EIO)
 	}
+	c.metrics.record(r, n > 0 && replyErrno(out) != 0, begin) // before who asked can ask for it
 	if n == 0 {
 		return // FORGET and the like want no answer
 	}
@@ -260,7 +273,7 @@ func (c *conn) handle(b *buffers, r request) {
 	case opInit:
 		setTimeUnit(out[:n], c.timeUnit)
 	}
-	c.reply(out[:n])
+	c.send(out[:n], r.opcode())
 }
 
 // refuse answers a request that comes when the file system is closed. Nobody uses the
@@ -268,30 +281,22 @@ func (c *conn) handle(b *buffers, r request) {
 func (c *conn) refuse(b *buffers, r request) {
 	if op := r.opcode(); op != opForget && op != opBatchForget {
 		out := b.reply(outHeaderSize)
-		c.reply(out[:errorReply(out, r.unique(), unix.ENOTCONN)])
+		c.send(out[:errorReply(out, r.unique(), unix.ENOTCONN)], op)
 	}
 }
 
-// reply hands an answer to the kernel.
-func (c *conn) reply(out []byte) {
+// send gives the kernel an answer.
+func (c *conn) send(reply []byte, opcode uint32) {
 	for {
-		_, err := unix.Write(c.fd, out)
+		_, err := unix.Write(c.fd, reply)
 		switch err {
 		case nil, unix.ENOENT, unix.ENODEV:
 			// ENOENT: whoever asked was killed meanwhile.
 		case unix.EINTR:
 			continue
 		default:
-			c.log.Error("the kernel did not take an answer", "error", err)
+			c.log.Error("the kernel did not take an answer", "opcode", opcode, "error", err)
 		}
 		return
 	}
-}
-
-// errorReply makes a reply that only says what went wrong.
-func errorReply(out []byte, unique uint64, errno unix.Errno) int {
-	binary.NativeEndian.PutUint32(out, outHeaderSize)
-	binary.NativeEndian.PutUint32(out[4:], uint32(-int32(errno)))
-	binary.NativeEndian.PutUint64(out[8:], unique)
-	return outHeaderSize
 }

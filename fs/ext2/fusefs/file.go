@@ -39,20 +39,6 @@ func (a *Adapter) Release(<-chan struct{}, *fuse.ReleaseIn) {}
 // Flush tells the kernel that closing a file needs no message.
 func (a *Adapter) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
 
-// Read fills the reply's own buffer; nothing is copied on the way.
-func (a *Adapter) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	inode, st := a.inode(in.NodeId)
-	if st != fuse.OK {
-		return nil, st
-	}
-	defer inode.Put(1)
-	n, err := inode.Read(buf, int64(in.Offset))
-	if err != nil {
-		return nil, status(err)
-	}
-	return fuse.ReadResultData(buf[:n]), fuse.OK
-}
-
 // Lseek answers SEEK_DATA and SEEK_HOLE; the kernel does the other kinds by itself. It
 // asks without writing back what it collected, which may fill holes and lie past the end
 // of the file that we know: whoever copies a file by its data would lose some.

@@ -203,7 +203,7 @@ func (t *turn) waitsForLock() bool {
 // release answers the STATFS that was held, and waits for its call to return.
 func (h *hold) release(a arrival) {
 	var out [outHeaderSize]byte
-	h.c.reply(out[:errorReply(out[:], a.unique, unix.EAGAIN)])
+	h.c.send(out[:errorReply(out[:], a.unique, unix.EAGAIN)], opStatFs)
 	<-a.turn.returned
 }
 

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
 )
 
 // fileTree makes an image from a directory with dir/file-000 and so on, a symbolic
@@ -132,9 +133,9 @@ func TestMessages(t *testing.T) {
 }
 
 // readRequests is how many READs a sequential reader of n bytes causes at most, with
-// requests of 1 MiB; a plain user's read-ahead is 128 KiB.
+// the default read-ahead; a plain user's is 128 KiB.
 func readRequests(n int) int {
-	per := 1 << 20
+	per := fusefs.DefaultReadAhead
 	if os.Geteuid() != 0 {
 		per = 128 << 10
 	}

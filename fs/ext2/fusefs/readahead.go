@@ -10,8 +10,10 @@ import (
 
 // DefaultReadAhead is how many bytes the kernel reads ahead of a sequential reader
 // where nothing else is asked for and the daemon may set it. The kernel's own default
-// for FUSE is 128 KiB, which costs a message for each 128 KiB.
-const DefaultReadAhead = 1 << 20
+// for FUSE is 128 KiB, which costs a message for each 128 KiB. A page less than 1 MiB is
+// what fits, with the reply's header, into the largest pipe that a host lets everybody
+// have (/proc/sys/fs/pipe-max-size).
+const DefaultReadAhead = 1<<20 - 4<<10
 
 // setReadAhead sets the read-ahead of the file system mounted on dir. There is no way
 // to do it in the protocol: it takes root and sysfs. A plain user's mount stays as it

@@ -3,6 +3,7 @@ package fusefs
 import (
 	"encoding/binary"
 	"os"
+	"time"
 	"unsafe"
 )
 
@@ -44,6 +45,7 @@ const (
 
 func (r request) opcode() uint32 { return binary.NativeEndian.Uint32(r[4:]) }
 func (r request) unique() uint64 { return binary.NativeEndian.Uint64(r[8:]) }
+func (r request) node() uint64   { return binary.NativeEndian.Uint64(r[16:]) }
 func (r request) pid() uint32    { return binary.NativeEndian.Uint32(r[32:]) }
 
 // u32 is the 32-bit field at a byte offset behind the header; 0 if there is none.
@@ -53,6 +55,17 @@ func (r request) u32(off int) uint32 {
 	}
 	return binary.NativeEndian.Uint32(r[headerSize+off:])
 }
+
+// u64 is the 64-bit field at a byte offset behind the header; 0 if there is none.
+func (r request) u64(off int) uint64 {
+	if len(r) < headerSize+off+8 {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(r[headerSize+off:])
+}
+
+// readRange is which bytes of the file a READ wants (fuse_read_in.offset and size).
+func (r request) readRange() (off int64, size int) { return int64(r.u64(8)), int(r.u32(16)) }
 
 // kernelFlags are flags and flags2 of struct fuse_init_in.
 func (r request) kernelFlags() uint64 { return uint64(r.u32(12)) | uint64(r.u32(16))<<32 }
@@ -75,6 +88,11 @@ func (r request) data() int {
 
 // replySize is how much room the reply needs.
 func (r request) replySize() int { return structSpace + r.data() }
+
+// replyErrno is the error that a reply tells; 0 is none.
+func replyErrno(out []byte) int32 {
+	return -int32(binary.NativeEndian.Uint32(out[4:]))
+}
 
 // setTimeUnit puts the unit of inode times into the reply to INIT (fuse_init_out.time_gran),
 // for which go-fuse has no setting. Where the kernel keeps the times of files it rounds
@@ -114,6 +132,8 @@ type buffers struct {
 	in    []byte
 	small []byte // for most replies
 	large []byte // for READs; made when it is first needed
+
+	begin time.Time // of the READ being answered
 }
 
 const smallReply = 64 << 10

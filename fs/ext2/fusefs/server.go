@@ -55,6 +55,7 @@ const (
 // Server is a mounted file system.
 type Server struct {
 	conn   *conn
+	fs     *ext2.FS
 	dir    string // the mount point, absolute and without symbolic links
 	helped bool   // mounted by fusermount3, which is to unmount, too
 	done   chan struct{}
@@ -79,9 +80,11 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	}
 	a := New(fs)
 	a.writeback = o.WriteBack && a.writable
-	s := &Server{dir: m.dir, helped: m.helped, done: make(chan struct{})}
-	s.conn = newConn(m.fd, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
-	if err := s.conn.init(a); err != nil {
+	s := &Server{fs: fs, dir: m.dir, helped: m.helped, done: make(chan struct{})}
+	s.conn = newConn(m.fd, a, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
+	s.conn.messages = o.Messages
+	a.stats = s.Stats
+	if err := s.conn.init(); err != nil {
 		_ = m.detach(true)
 		_ = unix.Close(m.fd)
 		return nil, &MountError{Dir: dir, Reason: "the kernel did not accept the connection: " + cause(err), Err: err}
@@ -106,6 +109,7 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	}
 	go func() {
 		<-s.conn.done
+		s.conn.pipes.close()
 		h.end()
 		finish()
 		_ = unix.Close(m.fd) // who looks for the connection knows that all is done: see Unmount
@@ -131,7 +135,7 @@ func serverOptions(o *Options, readOnly bool) *fuse.MountOptions {
 		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPORT_SUPPORT |
 			fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO | fuse.CAP_IOCTL_DIR,
 		PanicHandler: func(p any) fuse.Status {
-			o.Logger.Error("a request failed in a way that is a bug in ext2fuse", "panic", p, "stack", string(debug.Stack()))
+			panicked(o.Logger, p)
 			return fuse.EIO
 		},
 		DisabledCapabilities: fuse.CAP_PASSTHROUGH,
@@ -147,6 +151,11 @@ func serverOptions(o *Options, readOnly bool) *fuse.MountOptions {
 		f.Debug, f.Logger = true, o.Messages
 	}
 	return f
+}
+
+// panicked notes that a request panicked. Whoever asked gets an error, the rest goes on.
+func panicked(log *slog.Logger, p any) {
+	log.Error("a request failed in a way that is a bug in ext2fuse", "panic", p, "stack", string(debug.Stack()))
 }
 
 // Wait returns when the file system is unmounted, the last request answered, and

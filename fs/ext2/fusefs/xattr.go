@@ -31,17 +31,9 @@ func labelled(fs *ext2.FS) bool {
 // GetXAttr copies the value of an extended attribute into dest and gives its size.
 // An empty dest asks for the size alone.
 func (a *Adapter) GetXAttr(_ <-chan struct{}, header *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
-	in, st := a.inode(header.NodeId)
+	value, st := a.xattr(header, name)
 	if st != fuse.OK {
 		return 0, st
-	}
-	defer in.Put(1)
-	value, err := in.Getxattr(name)
-	if err != nil {
-		if name == selinuxLabel && !a.labelled && errors.Is(err, ext2.ErrNoAttr) {
-			err = ext2.ErrNotSupported
-		}
-		return 0, status(err)
 	}
 	if len(dest) == 0 {
 		return uint32(len(value)), fuse.OK
@@ -50,6 +42,25 @@ func (a *Adapter) GetXAttr(_ <-chan struct{}, header *fuse.InHeader, name string
 		return 0, fuse.ERANGE
 	}
 	return uint32(copy(dest, value)), fuse.OK
+}
+
+func (a *Adapter) xattr(header *fuse.InHeader, name string) ([]byte, fuse.Status) {
+	if name == StatsXattr && header.NodeId == fuse.FUSE_ROOT_ID && a.stats != nil {
+		return a.statsXattr(header)
+	}
+	in, st := a.inode(header.NodeId)
+	if st != fuse.OK {
+		return nil, st
+	}
+	defer in.Put(1)
+	value, err := in.Getxattr(name)
+	if err != nil {
+		if name == selinuxLabel && !a.labelled && errors.Is(err, ext2.ErrNoAttr) {
+			err = ext2.ErrNotSupported
+		}
+		return nil, status(err)
+	}
+	return value, fuse.OK
 }
 
 // ListXAttr copies the names of an inode's extended attributes into dest, each with a

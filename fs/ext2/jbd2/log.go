@@ -75,6 +75,9 @@ func NewLog(j *Journal, o LogOptions) (*Log, error) {
 	return l, nil
 }
 
+// Sequence is the number of the next transaction.
+func (l *Log) Sequence() uint32 { return l.seq }
+
 // logShare is the part of the log that one transaction may take, one in so many: while
 // it is written the one before it may still be needed.
 const logShare = 2

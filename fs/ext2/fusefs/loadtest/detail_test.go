@@ -304,8 +304,9 @@ func protected(t *testing.T, dir string, r *report) {
 		must(t, os.WriteFile(p("d"+flag+"/in"), []byte("data"), 0o644))
 		run(t, "", "chattr", flag, p("f"+flag), p("d"+flag))
 		f, d := p("f"+flag), p("d"+flag)
-		r.add("%s truncate %v, chmod %v, unlink %v, rename %v, link %v, xattr %v", flag, unix.Truncate(f, 0), unix.Chmod(f, 0o600),
-			unix.Unlink(f), unix.Rename(f, p("g")), unix.Link(f, p("l")), unix.Setxattr(f, "user.a", []byte("b"), 0))
+		r.add("%s truncate %v, chmod %v, unlink %v, rename %v, link %v, xattr %v, of no namespace %v %v", flag, unix.Truncate(f, 0), unix.Chmod(f, 0o600),
+			unix.Unlink(f), unix.Rename(f, p("g")), unix.Link(f, p("l")), unix.Setxattr(f, "user.a", []byte("b"), 0),
+			unix.Setxattr(f, "none.a", nil, 0), unix.Removexattr(f, "none.a"))
 		r.add("%s in directory: create %v, unlink %v, mkdir %v, rename in %v, too long a link %v", flag, os.WriteFile(d+"/new", nil, 0o644) != nil,
 			unix.Unlink(d+"/in"), unix.Mkdir(d+"/nd", 0o755), unix.Rename(d+"/in", d+"/out"), unix.Symlink(strings.Repeat("t", 4096-1), d+"/s"))
 		// Whether the kernel refuses at open or a FUSE server at the write: it is refused.

@@ -124,13 +124,19 @@ func runWorker(p *Pair, w int, ops []Op, top string, full bool) *Divergence {
 	return nil
 }
 
-// refusedEarlier tells a rename or removal that both refuse, for different reasons that both hold.
-// The kernel's FUSE client checks types before it asks; it does not know of the flags
-// that forbid a change, which the kernel's own driver checks first.
+// refusedEarlier tells a change of names that both refuse, for different reasons that both hold.
+// The kernel's FUSE client checks types, and whether a file without names may get one,
+// before it asks; it does not know of the flags that forbid a change, which the kernel's own
+// driver checks first.
 func refusedEarlier(o Op, ours, theirs Result) bool {
+	if theirs.Errno != syscall.EPERM {
+		return false
+	}
 	switch o.Kind {
 	case Rename, Unlink, UnlinkAs, Rmdir:
-		return theirs.Errno == syscall.EPERM && (ours.Errno == syscall.EISDIR || ours.Errno == syscall.ENOTDIR)
+		return ours.Errno == syscall.EISDIR || ours.Errno == syscall.ENOTDIR
+	case LinkFd:
+		return ours.Errno == syscall.ENOENT
 	}
 	return false
 }

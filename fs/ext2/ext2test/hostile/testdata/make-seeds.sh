@@ -52,7 +52,7 @@ image 1k 400K -b 1024 -I 256 -N 128 -E "$seed"
 image groups 700K -b 1024 -I 128 -N 192 -g 256 -O meta_bg,^resize_inode,^sparse_super -E "$seed"
 image rev0 400K -b 1024 -r 0 -N 128
 # Room for a journal, one's own or borrowed.
-image room 4M -b 1024 -I 256 -N 256 -E "$seed"
+image room 8M -b 1024 -I 256 -N 256 -E "$seed"
 image journal 4M -b 1024 -I 256 -N 256 -j -J size=1 -E "$seed"
 gunzip -c seed-journal.img.gz >"$work/journal.img"
 # One transaction: the root directory's block and an inode table block, as they are, and

@@ -1,0 +1,196 @@
+package crashtest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
+	"github.com/ext2fuse/ext2fuse/cache"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/jbd2"
+)
+
+// brokenWriter is a journal that breaks a rule.
+type brokenWriter struct {
+	cache.Writer
+	write func(w cache.Writer, s *cache.Snapshot) error
+}
+
+func (b brokenWriter) Write(s *cache.Snapshot) error { return b.write(b.Writer, s) }
+
+func (b brokenWriter) Tidy(idle bool) error {
+	if t, ok := b.Writer.(cache.Tidier); ok {
+		return t.Tidy(idle)
+	}
+	return nil
+}
+
+// lateContent is a device that content reaches only behind the sync that follows it.
+type lateContent struct {
+	blockio.Device
+	mu   sync.Mutex
+	late []*blockio.Bio
+}
+
+func (l *lateContent) Submit(bios ...*blockio.Bio) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range bios {
+		switch {
+		case b.Op == blockio.Write && b.For == blockio.Data:
+			var n int64
+			later := &blockio.Bio{Op: b.Op, For: b.For, Off: b.Off}
+			for _, v := range b.Vecs {
+				later.Vecs = append(later.Vecs, slices.Clone(v))
+				n += int64(len(v))
+			}
+			l.late = append(l.late, later)
+			b.Complete(n, nil)
+			continue
+		case b.Op == blockio.Read:
+			l.flush()
+		}
+		l.Device.Submit(b)
+	}
+}
+
+func (l *lateContent) Sync() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.Device.Sync()
+	l.flush()
+	return err
+}
+
+func (l *lateContent) flush() {
+	l.Device.Submit(l.late...)
+	l.late = nil
+}
+
+// leaveOut turns the syncs of a log that unwanted finds into nothing.
+func leaveOut(unwanted func(log []blockiotest.Event, i int) bool) func(log []blockiotest.Event) {
+	return func(log []blockiotest.Event) {
+		var all []int
+		for i, e := range log {
+			if e.Op == blockio.Sync && unwanted(log, i) {
+				all = append(all, i)
+			}
+		}
+		for _, i := range all {
+			log[i] = blockiotest.Event{Op: blockio.Write}
+		}
+	}
+}
+
+// journalBlock is the type of a block that the journal wrote, 0 if it is none.
+func journalBlock(e blockiotest.Event) uint32 {
+	if e.For != blockio.Journal || len(e.Data) < 8 || binary.BigEndian.Uint32(e.Data) != jbd2.Magic {
+		return 0
+	}
+	return binary.BigEndian.Uint32(e.Data[4:])
+}
+
+// followed tells whether the first write behind event i is a journal block of a kind.
+func followed(log []blockiotest.Event, i int, kinds ...uint32) bool {
+	return i+1 < len(log) && slices.Contains(kinds, journalBlock(log[i+1]))
+}
+
+// Types of journal blocks.
+const (
+	commitBlock  = 2
+	superV1Block = 3
+	superV2Block = 4
+)
+
+// TestBrokenRules breaks the rules of the journal, one at a time. Each has to be found
+// out, or it would be no use to find nothing with the rules kept.
+func TestBrokenRules(t *testing.T) {
+	small := ext2test.Options{Size: 6 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256}
+	for _, c := range []struct {
+		name string
+		work string
+		set  func(s *setup)
+		says string // part of what the harness says then
+	}{
+		{"no sync before the commit block", "write-fsync", func(s *setup) {
+			s.edit = leaveOut(func(log []blockiotest.Event, i int) bool { return followed(log, i, commitBlock) })
+		}, "from a block that was free"},
+		{"no sync at all", "save", func(s *setup) {
+			s.edit = leaveOut(func(log []blockiotest.Event, i int) bool { return i > 20 })
+		}, ""},
+		{"log blocks used again before what they held is in its place", "mix", func(s *setup) {
+			s.edit = leaveOut(func(log []blockiotest.Event, i int) bool { return followed(log, i, superV1Block, superV2Block) })
+		}, ""},
+		{"content behind the commit block", "write-fsync", func(s *setup) {
+			s.device = func(dev blockio.Device) blockio.Device { return &lateContent{Device: dev} }
+		}, "from a block that was free"},
+		{"in place before the commit block", "trees", func(s *setup) {
+			var dev blockio.Device
+			s.device = func(d blockio.Device) blockio.Device { dev = d; return d }
+			s.hooks.Wrap = broken(func(w cache.Writer, snap *cache.Snapshot) error {
+				blocks := slices.Clone(snap.Blocks)
+				slices.SortFunc(blocks, func(a, b cache.DirtyBlock) int { return int(a.Block) - int(b.Block) })
+				if err := cache.WriteBlocks(dev, s.image.BlockSize, blocks); err != nil {
+					return err
+				}
+				return w.Write(snap)
+			})
+		}, "damaged"},
+		{"no revoke records", "reuse", func(s *setup) {
+			s.hooks.Wrap = broken(func(w cache.Writer, snap *cache.Snapshot) error {
+				snap.Revoked = nil
+				return w.Write(snap)
+			})
+		}, "never was"},
+		{"blocks used again before their release is durable", "", func(s *setup) {
+			lie := false // not while the journal is borrowed or given back
+			s.work = workload{"takeover", func(d *driver) { lie = true; takeover(d); lie = false }}
+			s.hooks.Wrap = broken(func(w cache.Writer, snap *cache.Snapshot) error {
+				durable := snap.Durable
+				snap.Durable = durable && !lie
+				err := w.Write(snap)
+				snap.Durable = durable
+				return err
+			})
+		}, "somebody else's"},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			s := setup{name: "borrow-1k", image: small, seed: 3, scale: 3, prefixes: 1000, cuts: 3000, quiet: true}
+			if c.work != "" {
+				s.work = workloadNamed(c.work)[0]
+			}
+			c.set(&s)
+			r := s.run(t)
+			t.Logf("found after %d states: %s", r.k, r.first)
+			if r.row.violations == 0 {
+				t.Errorf("not found out in %d states", r.k)
+			}
+			if !strings.Contains(r.first, c.says) {
+				t.Errorf("found something else")
+			}
+		})
+	}
+}
+
+func broken(write func(w cache.Writer, s *cache.Snapshot) error) func(cache.Writer) cache.Writer {
+	return func(w cache.Writer) cache.Writer { return brokenWriter{w, write} }
+}
+
+// takeover deletes files and writes others in their place, with nobody waiting for
+// anything.
+func takeover(d *driver) {
+	for i := range 40 {
+		p := fmt.Sprint("/f", i%4)
+		d.unlink(p)
+		d.tick()
+		d.tick()
+		d.file(p)
+		d.write(p, 0, 800_000)
+		d.tick()
+	}
+}
