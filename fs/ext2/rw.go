@@ -141,6 +141,9 @@ func (fs *FS) markMounted() error {
 			} else {
 				sb.State &^= disk.StateValid
 			}
+			if l := fs.journal.loan; l != nil && l.journal != nil {
+				markLending(sb, l.inode.Block[0])
+			}
 			sb.MntCount++
 			sb.Mtime = uint32(time.Now().Unix())
 			if fs.opts.MountPoint != "" && sb.RevLevel != disk.GoodOldRev {

@@ -82,8 +82,8 @@ func CheckMountPoint(dir string) (string, error) {
 		err = unix.ENOTCONN // the kernel had the attributes still
 	}
 	switch {
-	case errors.Is(err, unix.ENOTCONN):
-		return "", &MountError{Dir: dir, Err: err,
+	case dead(dir):
+		return "", &MountError{Dir: dir, Err: unix.ENOTCONN,
 			Reason: "a FUSE mount whose daemon is gone is in the way; remove it with \"umount " + dir + "\" or \"fusermount3 -u " + dir + "\""}
 	case errors.Is(err, os.ErrNotExist):
 		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point does not exist; make the directory first"}

@@ -154,7 +154,7 @@ func (c connection) wait() {
 // the given subtype, and tells how many there were.
 func RemoveDead(dir, subtype string) (int, error) {
 	for n := 0; ; n++ {
-		if _, err := os.Stat(dir); !errors.Is(err, unix.ENOTCONN) {
+		if !dead(dir) {
 			return n, nil
 		}
 		m, err := findMount(dir)
@@ -165,4 +165,12 @@ func RemoveDead(dir, subtype string) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// dead tells whether the server of what is mounted on dir has died. The kernel may answer
+// stat(2) from its cache even then; statfs(2) it does not.
+func dead(dir string) bool {
+	var st unix.Statfs_t
+	err := unix.Statfs(dir, &st)
+	return err == unix.ENOTCONN || err == unix.ECONNABORTED
 }

@@ -1,6 +1,7 @@
 package lifetest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -54,6 +55,7 @@ type victim struct {
 	r        *record
 	rng      *rand.Rand
 	seqs     [workers]uint32
+	said     bytes.Buffer // by the daemons; read when they are gone
 	count    map[string]int
 }
 
@@ -61,6 +63,7 @@ type victim struct {
 func (v *victim) mount() *exec.Cmd {
 	v.t.Helper()
 	cmd := exec.Command(bin, "-f", "-o", *options, v.img, v.dir)
+	cmd.Stderr = &v.said
 	must(v.t, cmd.Start())
 	return cmd
 }
@@ -151,6 +154,7 @@ func (v *victim) recover() error {
 
 // look mounts the recovered image, compares it with the record, and has it checked.
 func (v *victim) look() error {
+	v.said.Reset()
 	daemon := v.mount()
 	gone := make(chan struct{})
 	go func() {
@@ -158,7 +162,7 @@ func (v *victim) look() error {
 		close(gone)
 	}()
 	if !v.alive(gone) {
-		return errors.New("the recovered image cannot be mounted")
+		return fmt.Errorf("the recovered image cannot be mounted: %s", &v.said)
 	}
 	wrong := v.r.verify(v.dir)
 	if err := sh(bin, "-u", v.dir); err != nil {
