@@ -66,9 +66,11 @@ const (
 	holdTurn = 2 * time.Second
 	// detachedTurn is how often they do when the mount is out of the tree but in use.
 	detachedTurn = 50 * time.Millisecond
-	// blockedSamples is how many times in a row, a millisecond apart, a thread must be
-	// seen asleep outside of FUSE before it counts as waiting for the lock.
-	blockedSamples = 5
+	// unmountSamples is how many times in a row, a millisecond apart, a thread must be
+	// seen asleep outside of FUSE before it counts as waiting for the lock, when the mount
+	// has left the tree; remountSamples when it has not. Then it sleeps for something else
+	// perhaps, and letting go of the lock might let an unmount by.
+	unmountSamples, remountSamples = 5, 200
 )
 
 // newHold begins to hold the mount on dir, which is served already. finish makes the
@@ -171,7 +173,7 @@ func (h *hold) ask(t *turn) (arrival, askState) {
 	}
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for samples := 0; samples < blockedSamples; {
+	for samples := 0; samples < unmountSamples || samples < remountSamples && h.mounted(); {
 		select {
 		case a := <-h.arrived:
 			return a, asked
@@ -215,6 +217,9 @@ func (h *hold) run(held arrival) {
 		detached = !h.mounted()
 		next := h.turns[1-held.turn.number]
 		a, state := h.ask(next)
+		if state == blocked {
+			detached = !h.mounted() // an unmount may have begun meanwhile
+		}
 		if state == refused {
 			return
 		}
