@@ -34,7 +34,8 @@ type Options struct {
 	ReadAhead int64
 	// Finish, if set, makes the image complete, and closes it: it is called once, when the
 	// file system is unmounted and nothing asks it any more. Where the kernel allows it,
-	// umount(2) returns after it, whoever calls umount(2).
+	// umount(2) returns after it, whoever calls umount(2). The program calls Child first
+	// of all then.
 	Finish func()
 	// Logger gets warnings and the traces of handlers that panicked; nil is
 	// slog.Default().
@@ -166,8 +167,16 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Close unmounts the file system. It fails with EBUSY while somebody uses it; the
 // mount then goes on serving.
-func (s *Server) Close() error { return detach(s.dir, s.helped, false) }
+func (s *Server) Close() error { return s.detach(false) }
 
 // Detach takes the mount out of the tree at once. Those who use it may finish; Wait
 // returns after the last one.
-func (s *Server) Detach() error { return detach(s.dir, s.helped, true) }
+func (s *Server) Detach() error { return s.detach(true) }
+
+func (s *Server) detach(lazy bool) error {
+	umount := unix.Unmount
+	if s.conn.hold.Load() != nil {
+		umount = unmountByChild
+	}
+	return detach(s.dir, s.helped, lazy, umount)
+}
