@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -50,9 +51,10 @@ type hold struct {
 // turn is one of the child's threads that call ustat(2).
 type turn struct {
 	number   byte
-	task     string        // its directory in /proc
-	tid      uint32        // of which the kernel says that it asks
-	returned chan struct{} // a call has returned; closed when the child has ended
+	task     string          // its directory in /proc
+	tid      uint32          // of which the kernel says that it asks
+	errno    unix.Errno      // of the call that was refused
+	returned chan unix.Errno // of a call; closed when the child has ended
 }
 
 // arrival is the STATFS of a turn's ustat(2).
@@ -98,7 +100,7 @@ func newHold(c *conn, dir string, finish func()) (*hold, error) {
 	held, state := h.ask(h.turns[0])
 	if state != asked {
 		h.stop()
-		return nil, errors.New("there is no ustat(2)")
+		return nil, fmt.Errorf("ustat: %w", h.turns[0].errno)
 	}
 	go h.run(held)
 	return h, nil
@@ -124,7 +126,7 @@ func (h *hold) startChild(dev int) error {
 	}
 	h.child = cmd
 	for i := range h.turns {
-		t := &turn{number: byte(i), returned: make(chan struct{}, 1)}
+		t := &turn{number: byte(i), returned: make(chan unix.Errno, 1)}
 		if err := binary.Read(replies, binary.NativeEndian, &t.tid); err != nil {
 			return errors.Join(err, replies.Close())
 		}
@@ -133,13 +135,13 @@ func (h *hold) startChild(dev int) error {
 	}
 	go func() {
 		defer replies.Close()
-		for b := make([]byte, 1); ; {
-			if _, err := replies.Read(b); err != nil {
+		for b := make([]byte, 2); ; {
+			if _, err := io.ReadFull(replies, b); err != nil {
 				close(h.turns[0].returned)
 				close(h.turns[1].returned)
 				return
 			}
-			h.turns[b[0]&1].returned <- struct{}{}
+			h.turns[b[0]&1].returned <- unix.Errno(b[1])
 		}
 	}()
 	return nil
@@ -177,7 +179,8 @@ func (h *hold) ask(t *turn) (arrival, askState) {
 		select {
 		case a := <-h.arrived:
 			return a, asked
-		case <-t.returned:
+		case errno := <-t.returned:
+			t.errno = errno
 			return arrival{}, refused
 		case <-tick.C:
 			if t.waitsForLock() {
@@ -221,6 +224,7 @@ func (h *hold) run(held arrival) {
 			detached = !h.mounted() // an unmount may have begun meanwhile
 		}
 		if state == refused {
+			h.c.log.Warn("umount(2) will return before the image is complete", "error", next.errno)
 			return
 		}
 		if state == blocked && detached {
