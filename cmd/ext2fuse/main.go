@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command ext2fuse mounts an ext2 file system that lies in an image file or on a
 // block device, without the kernel's ext2 driver.
 //

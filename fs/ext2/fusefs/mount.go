@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package fusefs
 
 import (
@@ -10,20 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// MountError tells why a file system could not be mounted or unmounted, and what to
-// do.
-type MountError struct {
-	Dir    string // the mount point
-	Reason string
-	Err    error // what the host said; may be nil
-}
-
-// Error says it in one line.
-func (e *MountError) Error() string { return e.Dir + ": " + e.Reason }
-
-// Unwrap gives what the host said.
-func (e *MountError) Unwrap() error { return e.Err }
 
 // mounted is a connection to the kernel that is attached to the tree.
 type mounted struct {

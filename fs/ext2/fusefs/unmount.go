@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package fusefs
 
 import (
@@ -11,14 +13,6 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
-
-// UnmountOptions are how a file system is unmounted.
-type UnmountOptions struct {
-	// Lazy takes the mount out of the tree at once, in use or not. Then nobody waits.
-	Lazy bool
-	// Force cuts the connection first: whoever uses the mount gets ENOTCONN.
-	Force bool
-}
 
 // ErrNotOurs tells that something else is mounted there.
 var ErrNotOurs = errors.New("not mounted by ext2fuse")
