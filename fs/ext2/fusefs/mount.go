@@ -20,7 +20,7 @@ type mounted struct {
 	helped bool
 }
 
-func (m *mounted) detach(lazy bool) error { return detach(m.dir, m.helped, lazy, unix.Unmount) }
+func (m *mounted) detach(lazy bool) error { return detach(m.dir, m.helped, lazy) }
 
 // attach mounts a new connection on dir: root by mount(2), everybody else through
 // fusermount3.
@@ -121,9 +121,8 @@ func mountReason(err error) string {
 	return "mount failed: " + cause(err)
 }
 
-// detach unmounts dir: at once if nobody uses it, or with lazy in any case. umount is
-// umount(2), which for a server may be a child's (see hold).
-func detach(dir string, helped, lazy bool, umount func(string, int) error) error {
+// detach unmounts dir: at once if nobody uses it, or with lazy in any case.
+func detach(dir string, helped, lazy bool) error {
 	if helped {
 		return fuserunmount(dir, lazy)
 	}
@@ -131,7 +130,7 @@ func detach(dir string, helped, lazy bool, umount func(string, int) error) error
 	if lazy {
 		flags |= unix.MNT_DETACH
 	}
-	err := umount(dir, flags)
+	err := unix.Unmount(dir, flags)
 	switch {
 	case err == nil:
 		return nil

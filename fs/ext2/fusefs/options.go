@@ -25,8 +25,8 @@ type Options struct {
 	// negative is DefaultReadAhead. Only root can set it.
 	ReadAhead int64
 	// Finish, if set, makes the image complete, and closes it: it is called once, when the
-	// file system is unmounted and nothing asks it any more. Where the kernel allows it,
-	// umount(2) returns after it, whoever calls umount(2).
+	// file system is unmounted and nothing asks it any more. Wait returns after it, and the
+	// connection is closed only then, which is what Unmount waits for.
 	Finish func()
 	// Logger gets warnings and the traces of handlers that panicked; nil is
 	// slog.Default().

@@ -5,7 +5,6 @@ package fusefs
 import (
 	"log/slog"
 	"runtime/debug"
-	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -66,22 +65,12 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 		a.flush = s.conn.flush
 	}
 	s.conn.start()
-	finish := sync.OnceFunc(func() {
-		if o.Finish != nil {
-			o.Finish()
-		}
-	})
-	var h *hold
-	if o.Finish != nil {
-		if h, err = newHold(s.conn, m.dir, finish); err != nil {
-			o.Logger.Debug("umount(2) will not wait for the image to be complete", "mount", m.dir, "error", err)
-		}
-	}
 	go func() {
 		<-s.conn.done
 		s.conn.pipes.close()
-		h.end()
-		finish()
+		if o.Finish != nil {
+			o.Finish()
+		}
 		_ = unix.Close(m.fd) // who looks for the connection knows that all is done: see Unmount
 		close(s.done)
 	}()
@@ -137,16 +126,8 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Close unmounts the file system. It fails with EBUSY while somebody uses it; the
 // mount then goes on serving.
-func (s *Server) Close() error { return s.detach(false) }
+func (s *Server) Close() error { return detach(s.dir, s.helped, false) }
 
 // Detach takes the mount out of the tree at once. Those who use it may finish; Wait
 // returns after the last one.
-func (s *Server) Detach() error { return s.detach(true) }
-
-func (s *Server) detach(lazy bool) error {
-	umount := unix.Unmount
-	if s.conn.hold.Load() != nil {
-		umount = unmountByChild
-	}
-	return detach(s.dir, s.helped, lazy, umount)
-}
+func (s *Server) Detach() error { return detach(s.dir, s.helped, true) }
