@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command ext2fuse mounts an ext2 file system that lies in an image file or on a
 // block device, without the kernel's ext2 driver.
 //
@@ -20,7 +22,11 @@
 //	32  the mount failed; one line on standard error says why and what to do
 package main
 
-import "os"
+import (
+	"os"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
+)
 
 // The exit codes, as in mount(8).
 const (
@@ -32,5 +38,6 @@ const (
 )
 
 func main() {
+	fusefs.Child()
 	os.Exit(runAs(os.Args[0], os.Args[1:], os.Stdout, os.Stderr))
 }

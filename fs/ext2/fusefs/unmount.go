@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package fusefs
 
 import (
@@ -11,14 +13,6 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
-
-// UnmountOptions are how a file system is unmounted.
-type UnmountOptions struct {
-	// Lazy takes the mount out of the tree at once, in use or not. Then nobody waits.
-	Lazy bool
-	// Force cuts the connection first: whoever uses the mount gets ENOTCONN.
-	Force bool
-}
 
 // ErrNotOurs tells that something else is mounted there.
 var ErrNotOurs = errors.New("not mounted by ext2fuse")
@@ -43,7 +37,7 @@ func Unmount(target string, o UnmountOptions) error {
 	if o.Force && !helped {
 		err = unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
 	} else {
-		err = detach(m.Mountpoint, helped, o.Lazy)
+		err = detach(m.Mountpoint, helped, o.Lazy, unix.Unmount)
 	}
 	if err != nil {
 		return err
@@ -154,15 +148,23 @@ func (c connection) wait() {
 // the given subtype, and tells how many there were.
 func RemoveDead(dir, subtype string) (int, error) {
 	for n := 0; ; n++ {
-		if _, err := os.Stat(dir); !errors.Is(err, unix.ENOTCONN) {
+		if !dead(dir) {
 			return n, nil
 		}
 		m, err := findMount(dir)
 		if err != nil || m.FSType != "fuse."+subtype {
 			return n, nil // CheckMountPoint has words for it
 		}
-		if err := detach(m.Mountpoint, os.Geteuid() != 0, true); err != nil {
+		if err := detach(m.Mountpoint, os.Geteuid() != 0, true, unix.Unmount); err != nil {
 			return n, err
 		}
 	}
+}
+
+// dead tells whether the server of what is mounted on dir has died. The kernel may answer
+// stat(2) from its cache even then; statfs(2) it does not.
+func dead(dir string) bool {
+	var st unix.Statfs_t
+	err := unix.Statfs(dir, &st)
+	return err == unix.ENOTCONN || err == unix.ECONNABORTED
 }
