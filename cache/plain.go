@@ -100,6 +100,9 @@ func WriteBlocks(dev blockio.Device, blockSize int, blocks []DirtyBlock) error {
 		first := blocks[i].Block
 		for ; i < len(blocks) && blocks[i].Block == first+uint64(len(bio.Vecs)); i++ {
 			bio.Vecs = append(bio.Vecs, blocks[i].Data)
+			if blocks[i].For != bio.For {
+				bio.For = blockio.Mixed
+			}
 		}
 		if bios = append(bios, bio); len(bios) == batch {
 			if err := flush(); err != nil {

@@ -22,7 +22,11 @@
 //	32  the mount failed; one line on standard error says why and what to do
 package main
 
-import "os"
+import (
+	"os"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
+)
 
 // The exit codes, as in mount(8).
 const (
@@ -34,5 +38,6 @@ const (
 )
 
 func main() {
+	fusefs.Child()
 	os.Exit(runAs(os.Args[0], os.Args[1:], os.Stdout, os.Stderr))
 }

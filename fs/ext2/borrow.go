@@ -154,8 +154,12 @@ func (fs *FS) layOut(l *loan, size uint64) error {
 	all := make([]uint32, 0, l.blocks)
 	for i := range l.runs {
 		r := &l.runs[i]
-		r.n = min(r.n, uint32(l.blocks)-uint32(len(all)))
+		if r.n = min(r.n, uint32(l.blocks)-uint32(len(all))); r.n == 0 {
+			l.runs = l.runs[:i]
+			break
+		}
 		first := uint32(fs.sb.GroupFirstBlock(r.group)) + r.bit
+		l.before.runs = append(l.before.runs, noteRun{first, r.n})
 		for b := range r.n {
 			all = append(all, first+b)
 		}
@@ -241,12 +245,14 @@ func (fs *FS) prepareLoan() error {
 	if l == nil || l.journal == nil {
 		return nil
 	}
-	slices.SortFunc(l.tables, func(a, b cache.DirtyBlock) int { return cmp.Compare(a.Block, b.Block) })
+	slices.SortFunc(l.tables, byBlock)
 	if err := cache.WriteBlocks(fs.dev, fs.blockSize, l.tables); err != nil {
 		return err
 	}
 	return fs.journal.log.Start()
 }
+
+func byBlock(a, b cache.DirtyBlock) int { return cmp.Compare(a.Block, b.Block) }
 
 // takeLoan marks the blocks used and writes inode 8, inside an operation.
 func (fs *FS) takeLoan(l *loan) error {
@@ -280,20 +286,24 @@ func (fs *FS) takeRun(r candidate) error {
 	return fs.takeBlocksLocked(st, buf, r)
 }
 
-// giveBack returns what was borrowed. Everything is in its place, the journal is clean.
+// giveBack returns what was borrowed. Everything is in its place. The superblock of a
+// cleanly unmounted file system, without the mark, is for the caller to write.
 func (fs *FS) giveBack() error {
 	l := fs.journal.loan
-	err := fs.update(1, func() error {
+	in, err := fs.journalInode()
+	if err != nil {
+		return err
+	}
+	err = fs.update(1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {
 			l.before.restoreSuper(sb)
+			if fs.stateFound&disk.StateValid != 0 {
+				markLoan(sb, in.raw.Block[0])
+			}
 			sb.State &^= disk.StateValid
 		})
 	})
 	if err = errors.Join(err, fs.Sync()); err != nil {
-		return err
-	}
-	in, err := fs.journalInode()
-	if err != nil {
 		return err
 	}
 	for more := true; more; {
@@ -316,7 +326,10 @@ func (fs *FS) giveBack() error {
 		return nil
 	})
 	fs.journal.loan = nil
-	return errors.Join(err, fs.Sync())
+	if err = errors.Join(err, fs.Sync()); err != nil {
+		return err
+	}
+	return fs.update(1, func() error { return fs.changeSuper(l.before.restoreSuper) })
 }
 
 // journalInode is inode 8, which nobody else knows.

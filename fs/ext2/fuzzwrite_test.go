@@ -33,7 +33,7 @@ func FuzzWrite(f *testing.F) {
 	})
 }
 
-var hostileImages = flag.Int("hostile", 25, "how many damaged images TestHostile makes of each seed image")
+var hostileImages = flag.Int("hostile", 15, "how many damaged images TestHostile makes of each seed image")
 
 // TestHostile is FuzzWrite for programs that are the same each time.
 func TestHostile(t *testing.T) {

@@ -5,6 +5,7 @@ package ext2
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,12 +15,12 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
 
-var lent = ext2test.Options{Size: 8 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256}
+var loanImage = ext2test.Options{Size: 8 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256}
 
 // TestBorrowedJournal: while mounted, the image is an ext3 one whose journal e2fsck
 // replays; unmounted, it is what it was.
 func TestBorrowedJournal(t *testing.T) {
-	m := loadImage(t, lent)
+	m := loadImage(t, loanImage)
 	before := superOf(t, m)
 	mounted := useOnce(t, m, Options{})
 	sb := superOf(t, mounted)
@@ -38,10 +39,11 @@ func TestBorrowedJournal(t *testing.T) {
 	}
 }
 
-// TestBorrowingAtEveryWrite: wherever a mount and unmount is cut off, e2fsck -p brings
-// the image in order by itself.
+// TestBorrowingAtEveryWrite: wherever a mount and unmount is cut off, whatever subset of
+// the writes since the last sync arrived, e2fsck -p brings the image in order by itself,
+// and so does our next mount.
 func TestBorrowingAtEveryWrite(t *testing.T) {
-	dev := blockiotest.NewRecorder(loadImage(t, lent))
+	dev := blockiotest.NewRecorder(loadImage(t, loanImage))
 	fs, err := New(dev, Options{Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
@@ -49,14 +51,22 @@ func TestBorrowingAtEveryWrite(t *testing.T) {
 	if err := fs.Close(); err != nil {
 		t.Fatal(err)
 	}
-	var last []byte
-	dev.Prefixes(func(n int, image *blockiotest.Mem) bool {
-		now := image.Bytes(0, image.Size())
-		if bytes.Equal(last, now) {
-			return true
+	log, rnd := dev.Log(), rand.New(rand.NewPCG(3, 3))
+	for i := range 4 * (len(log) + 1) {
+		n, keep := i/4, []float64{1, 1, 0.7, 0.4}[i%4]
+		image := powerCut(dev, log, n, rnd, keep)
+		if i%4 == 0 {
+			image = dev.ImageAt(n)
 		}
-		last = now
 		m := image.Clone()
+		ours := must(New(image.Clone(), Options{Logger: quiet}))(t)
+		m2 := ours.dev.(*blockiotest.Mem)
+		if err := ours.Close(); err != nil {
+			t.Errorf("after %d events: unmounting: %v", n, err)
+		}
+		if code, out := fsck(t, m2, "-f", "-n"); code != 0 {
+			t.Errorf("after %d events, ours: e2fsck -f -n: %d\n%s", n, code, out)
+		}
 		code, out := fsckInPlace(t, m, "-p")
 		if code > 1 {
 			t.Errorf("after %d events: e2fsck -p: %d\n%s", n, code, out)
@@ -64,9 +74,8 @@ func TestBorrowingAtEveryWrite(t *testing.T) {
 		if code2, out2 := fsckInPlace(t, m, "-f", "-n"); code2 != 0 {
 			t.Errorf("after %d events: e2fsck -f -n: %d\n%s\nwas: %d %s", n, code2, out2, code, out)
 		}
-		return true
-	})
-	t.Logf("%d events", len(dev.Log()))
+	}
+	t.Logf("%d events", len(log))
 }
 
 // TestBarriers: an fsync costs two syncs where content went into fresh blocks, and one
@@ -77,7 +86,7 @@ func TestBarriers(t *testing.T) {
 		o            ext2test.Options
 		fresh, other int
 	}{
-		{"borrowed", lent, 2, 1},
+		{"borrowed", loanImage, 2, 1},
 		{"ext3", ext2test.Options{Size: 8 << 20, BlockSize: 1024, Inodes: 256, Type: "ext3"}, 2, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -164,7 +173,7 @@ func sameMetadata(t *testing.T, what string, got, want map[string][]byte) {
 // not when the journal was left over from a crash, whoever recovered from that, e2fsck,
 // the kernel or we.
 func TestLoanLeavesNoTrace(t *testing.T) {
-	for _, o := range []ext2test.Options{lent,
+	for _, o := range []ext2test.Options{loanImage,
 		{Size: 48 << 20, BlockSize: 1024, InodeSize: 128, Features: []string{"^resize_inode"}, Args: []string{"-m", "0"}},
 		{Size: 64 << 20, BlockSize: 4096, Args: []string{"-g", "1024"}}} {
 		t.Run(fmt.Sprintf("%d-%d", o.Size>>20, o.BlockSize), func(t *testing.T) {

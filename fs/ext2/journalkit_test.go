@@ -3,6 +3,7 @@
 package ext2
 
 import (
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,4 +42,32 @@ func kernelUses(t testing.TB, img string, use func(dir string)) {
 	dir := ext2test.KernelMountAs(t, "ext3", img)
 	use(dir)
 	ext2test.Unmount(t, dir)
+}
+
+// powerCut is the image as the power may leave it at event n of the log: what was synced
+// is there; of what was written since, each sector of 512 bytes is there or not. keep is
+// how probable it is for one write to be there at all; some of those are torn.
+func powerCut(dev *blockiotest.Recorder, log []blockiotest.Event, n int, rnd *rand.Rand, keep float64) *blockiotest.Mem {
+	synced := 0
+	for i := range n {
+		if log[i].Op == blockio.Sync {
+			synced = i + 1
+		}
+	}
+	m := dev.Base().Clone()
+	blockiotest.Apply(m, log[:synced]...)
+	for _, e := range log[synced:n] {
+		switch {
+		case rnd.Float64() > keep:
+		case rnd.IntN(4) > 0:
+			blockiotest.Apply(m, e)
+		default:
+			for _, piece := range e.Split(512) {
+				if rnd.Float64() < keep {
+					blockiotest.Apply(m, piece)
+				}
+			}
+		}
+	}
+	return m
 }

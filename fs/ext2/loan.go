@@ -23,7 +23,12 @@ type loanNote struct {
 	backupType  uint8
 	backup      [17]uint32
 	inode       [noteInode]byte
+
+	runs []noteRun // the blocks that it takes, tables included
 }
+
+// noteRun are blocks of a loan, all of one group.
+type noteRun struct{ first, n uint32 }
 
 // noteInode is how much of inode 8 is kept, in bytes: all that Encode writes.
 const noteInode = 256
@@ -74,6 +79,10 @@ func (n *loanNote) encode(b []byte) {
 		at = le.AppendUint32(at, v)
 	}
 	at = append(at, n.inode[:]...)
+	at = append(at, byte(len(n.runs)))
+	for _, r := range n.runs {
+		at = le.AppendUint32(le.AppendUint32(at, r.first), r.n)
+	}
 	le.PutUint32(b[len(at):], crc32.ChecksumIEEE(at))
 }
 
@@ -93,6 +102,13 @@ func (n *loanNote) decode(b []byte) bool {
 		n.backup[i] = le.Uint32(take(4))
 	}
 	copy(n.inode[:], take(noteInode))
+	n.runs = make([]noteRun, take(1)[0])
+	if len(n.runs) > loanExtents {
+		return false
+	}
+	for i := range n.runs {
+		n.runs[i] = noteRun{le.Uint32(take(4)), le.Uint32(take(4))}
+	}
 	return le.Uint32(b) == crc32.ChecksumIEEE(whole[:len(whole)-len(b)])
 }
 

@@ -111,6 +111,12 @@ func (fs *FS) readSuperblock() error {
 			"the device ends at byte %d, before the end of the superblock at byte %d", fs.dev.Size(), end)}
 	}
 	sb, err := readSuper(fs.dev, fs.superOffset())
+	if err == nil && fs.loanCutOff(sb) {
+		if err := fs.undoLoan(); err != nil {
+			fs.log.Warn(fmt.Sprintf("a borrowed journal cannot be given back: %v", err))
+		}
+		sb, err = readSuper(fs.dev, fs.superOffset())
+	}
 	if err == nil && fs.needsReplay(sb) {
 		if err = fs.recoverJournal(sb); err == nil {
 			sb, err = readSuper(fs.dev, fs.superOffset())

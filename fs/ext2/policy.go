@@ -189,7 +189,10 @@ func (fs *FS) noteDamage(pending []damageRecord, lost uint32) error {
 	if err != nil {
 		return err
 	}
-	return fs.ckpt.Commit()
+	if err := fs.ckpt.Commit(); err != nil {
+		return err
+	}
+	return fs.journal.Tidy(true) // into its place: whoever looks next may not replay a journal
 }
 
 // errorCodeCorrupt is EXT4_ERR_EFSCORRUPTED of s_first_error_errcode.

@@ -4,10 +4,12 @@ package fusefs
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
-	"math"
 	"os"
-	"runtime"
+	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -28,17 +30,17 @@ import (
 //
 // Two threads take turns. Each turn shows whether somebody waits for the lock: then the
 // second one does not come through. A remount wants it, too, and is let by. The threads
-// have no descriptor of the connection (see apart), so that it ends with the others when
-// this process is killed, and they with it. (Who traces this process with strace(1) traces
-// them, too, stops the others, and waits for ever: start ext2fuse under strace -f instead.)
+// are a child's (see Child), so that the connection ends when this process is killed, and
+// the child with it.
 //
-// Where there is no ustat(2) (arm64, riscv64) or no close_range(2) (before Linux 5.9),
-// umount(2) returns early.
+// Where there is no ustat(2) (arm64, riscv64, some containers), umount(2) returns early.
 type hold struct {
 	c       *conn
 	dev     string // of the mount, as mountinfo has it
 	finish  func()
 	table   int // descriptor of mountinfo
+	child   *exec.Cmd
+	calls   *os.File // to the child
 	turns   [2]*turn
 	arrived chan arrival
 
@@ -47,16 +49,17 @@ type hold struct {
 	ended bool
 }
 
-// turn is one of the threads that call ustat(2).
+// turn is one of the child's threads that call ustat(2).
 type turn struct {
-	tid      int
-	call     chan struct{}
-	returned chan error
+	number   byte
+	task     string        // its directory in /proc
+	tid      uint32        // of which the kernel says that it asks
+	returned chan struct{} // a call has returned; closed when the child has ended
 }
 
 // arrival is the STATFS of a turn's ustat(2).
 type arrival struct {
-	tid    int
+	turn   *turn
 	unique uint64
 }
 
@@ -65,9 +68,11 @@ const (
 	holdTurn = 2 * time.Second
 	// detachedTurn is how often they do when the mount is out of the tree but in use.
 	detachedTurn = 50 * time.Millisecond
-	// blockedSamples is how many times in a row, a millisecond apart, a thread must be
-	// seen asleep outside of FUSE before it counts as waiting for the lock.
-	blockedSamples = 5
+	// unmountSamples is how many times in a row, a millisecond apart, a thread must be
+	// seen asleep outside of FUSE before it counts as waiting for the lock, when the mount
+	// has left the tree; remountSamples when it has not. Then it sleeps for something else
+	// perhaps, and letting go of the lock might let an unmount by.
+	unmountSamples, remountSamples = 5, 200
 )
 
 // newHold begins to hold the mount on dir, which is served already. finish makes the
@@ -87,64 +92,67 @@ func newHold(c *conn, dir string, finish func()) (*hold, error) {
 		_ = unix.Close(h.table)
 		return nil, err
 	}
-	for i := range h.turns {
-		if h.turns[i], err = newTurn(int(encodeDev(st.Dev_major, st.Dev_minor))); err != nil {
-			h.stop()
-			return nil, err
-		}
-	}
-	c.hold.Store(h)
-	held, state, err := h.ask(h.turns[0])
-	if state != asked {
+	if err := h.startChild(int(encodeDev(st.Dev_major, st.Dev_minor))); err != nil {
 		h.stop()
 		return nil, err
+	}
+	c.hold.Store(h)
+	held, state := h.ask(h.turns[0])
+	if state != asked {
+		h.stop()
+		return nil, errors.New("there is no ustat(2)")
 	}
 	go h.run(held)
 	return h, nil
 }
 
-// newTurn starts a thread that calls ustat(2) when it is told to.
-func newTurn(dev int) (*turn, error) {
-	t := &turn{call: make(chan struct{}, 1), returned: make(chan error, 1)}
-	ready := make(chan error)
-	go func() {
-		err := apart()
-		t.tid = unix.Gettid()
-		ready <- err
-		for range t.call {
-			var st unix.Ustat_t
-			t.returned <- unix.Ustat(dev, &st)
-		}
-	}()
-	if err := <-ready; err != nil {
-		close(t.call)
-		return nil, err
-	}
-	return t, nil
-}
-
-// apart gives the calling goroutine a thread of its own, without descriptors and signals.
-// A system call of this process into the file system that it serves must be made so:
-// killed, a thread waits for its answer, and while it shares the connection's descriptor,
-// the connection stays, and nobody answers.
-func apart() error {
-	runtime.LockOSThread() // for good: the thread ends with the goroutine
-	if err := unix.CloseRange(0, math.MaxUint32, unix.CLOSE_RANGE_UNSHARE); err != nil {
+// startChild starts the process that calls ustat(2).
+func (h *hold) startChild(dev int) error {
+	requests, calls, err := os.Pipe()
+	if err != nil {
 		return err
 	}
-	var all unix.Sigset_t
-	for i := range all.Val {
-		all.Val[i] = ^all.Val[i]
+	defer requests.Close()
+	h.calls = calls
+	replies, returns, err := os.Pipe()
+	if err != nil {
+		return err
 	}
-	return unix.PthreadSigmask(unix.SIG_SETMASK, &all, nil)
+	defer returns.Close()
+	cmd := child("ext2fuse: lets umount wait for "+strconv.Itoa(os.Getpid()), fmt.Sprintf("ustat %d", dev))
+	cmd.ExtraFiles = []*os.File{requests, returns}
+	if err := cmd.Start(); err != nil {
+		return errors.Join(err, replies.Close())
+	}
+	h.child = cmd
+	for i := range h.turns {
+		t := &turn{number: byte(i), returned: make(chan struct{}, 1)}
+		if err := binary.Read(replies, binary.NativeEndian, &t.tid); err != nil {
+			return errors.Join(err, replies.Close())
+		}
+		t.task = fmt.Sprintf("/proc/%d/task/%d/", cmd.Process.Pid, t.tid)
+		h.turns[i] = t
+	}
+	go func() {
+		defer replies.Close()
+		for b := make([]byte, 1); ; {
+			if _, err := replies.Read(b); err != nil {
+				close(h.turns[0].returned)
+				close(h.turns[1].returned)
+				return
+			}
+			h.turns[b[0]&1].returned <- struct{}{}
+		}
+	}()
+	return nil
 }
 
 // took tells whether a request is the STATFS of a turn, which is not answered now. The
 // connection's readers call it.
 func (h *hold) took(r request) bool {
 	for _, t := range h.turns {
-		if t.tid == int(r.pid()) {
-			h.arrived <- arrival{t.tid, r.unique()}
+		if t.tid == r.pid() {
+			h.arrived <- arrival{t, r.unique()}
 			return true
 		}
 	}
@@ -161,16 +169,18 @@ const (
 )
 
 // ask has a thread call ustat(2), and tells what came of it.
-func (h *hold) ask(t *turn) (arrival, askState, error) {
-	t.call <- struct{}{}
+func (h *hold) ask(t *turn) (arrival, askState) {
+	if _, err := h.calls.Write([]byte{t.number}); err != nil {
+		return arrival{}, refused
+	}
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for samples := 0; samples < blockedSamples; {
+	for samples := 0; samples < unmountSamples || samples < remountSamples && h.mounted(); {
 		select {
 		case a := <-h.arrived:
-			return a, asked, nil
-		case err := <-t.returned:
-			return arrival{}, refused, err
+			return a, asked
+		case <-t.returned:
+			return arrival{}, refused
 		case <-tick.C:
 			if t.waitsForLock() {
 				samples++
@@ -179,19 +189,18 @@ func (h *hold) ask(t *turn) (arrival, askState, error) {
 			}
 		}
 	}
-	return arrival{}, blocked, nil
+	return arrival{}, blocked
 }
 
 // waitsForLock tells whether a thread sleeps for something that is not the answer of a
 // FUSE server: for that it sleeps so that signals can wake it, unless one has.
 func (t *turn) waitsForLock() bool {
-	task := fmt.Sprintf("/proc/self/task/%d/", t.tid)
-	stat, err := os.ReadFile(task + "stat")
+	stat, err := os.ReadFile(t.task + "stat")
 	i := bytes.LastIndexByte(stat, ')')
 	if err != nil || i < 0 || len(stat) < i+3 || stat[i+2] != 'D' {
 		return false
 	}
-	where, _ := os.ReadFile(task + "wchan") // "0" where the kernel does not tell
+	where, _ := os.ReadFile(t.task + "wchan") // "0" where the kernel does not tell
 	return string(where) != "request_wait_answer"
 }
 
@@ -199,21 +208,7 @@ func (t *turn) waitsForLock() bool {
 func (h *hold) release(a arrival) {
 	var out [outHeaderSize]byte
 	h.c.send(out[:errorReply(out[:], a.unique, unix.EAGAIN)], opStatFs)
-	<-h.turnOf(a).returned
-}
-
-func (h *hold) turnOf(a arrival) *turn {
-	if h.turns[0].tid == a.tid {
-		return h.turns[0]
-	}
-	return h.turns[1]
-}
-
-func (h *hold) other(t *turn) *turn {
-	if h.turns[0] == t {
-		return h.turns[1]
-	}
-	return h.turns[0]
+	<-a.turn.returned
 }
 
 // run takes turns until the mount is gone.
@@ -222,8 +217,11 @@ func (h *hold) run(held arrival) {
 	wait, detached := holdTurn, false
 	for h.wait(wait) {
 		detached = !h.mounted()
-		next := h.other(h.turnOf(held))
-		a, state, _ := h.ask(next)
+		next := h.turns[1-held.turn.number]
+		a, state := h.ask(next)
+		if state == blocked {
+			detached = !h.mounted() // an unmount may have begun meanwhile
+		}
 		if state == refused {
 			return
 		}
@@ -288,13 +286,15 @@ func (h *hold) end() {
 	}
 }
 
-// stop lets go of everything; the threads end when their calls return.
+// stop lets go of everything. The child ends when its calls have returned, at the latest
+// when the connection ends.
 func (h *hold) stop() {
 	h.c.hold.Store(nil)
-	for _, t := range h.turns {
-		if t != nil {
-			close(t.call)
-		}
+	if h.calls != nil {
+		_ = h.calls.Close()
+	}
+	if h.child != nil {
+		go h.child.Wait()
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -20,7 +20,7 @@ type mounted struct {
 	helped bool
 }
 
-func (m *mounted) detach(lazy bool) error { return detach(m.dir, m.helped, lazy) }
+func (m *mounted) detach(lazy bool) error { return detach(m.dir, m.helped, lazy, unix.Unmount) }
 
 // attach mounts a new connection on dir: root by mount(2), everybody else through
 // fusermount3.
@@ -70,8 +70,8 @@ func CheckMountPoint(dir string) (string, error) {
 		err = unix.ENOTCONN // the kernel had the attributes still
 	}
 	switch {
-	case errors.Is(err, unix.ENOTCONN):
-		return "", &MountError{Dir: dir, Err: err,
+	case dead(dir):
+		return "", &MountError{Dir: dir, Err: unix.ENOTCONN,
 			Reason: "a FUSE mount whose daemon is gone is in the way; remove it with \"umount " + dir + "\" or \"fusermount3 -u " + dir + "\""}
 	case errors.Is(err, os.ErrNotExist):
 		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point does not exist; make the directory first"}
@@ -121,8 +121,9 @@ func mountReason(err error) string {
 	return "mount failed: " + cause(err)
 }
 
-// detach unmounts dir: at once if nobody uses it, or with lazy in any case.
-func detach(dir string, helped, lazy bool) error {
+// detach unmounts dir: at once if nobody uses it, or with lazy in any case. umount is
+// umount(2), which for a server may be a child's (see hold).
+func detach(dir string, helped, lazy bool, umount func(string, int) error) error {
 	if helped {
 		return fuserunmount(dir, lazy)
 	}
@@ -130,7 +131,7 @@ func detach(dir string, helped, lazy bool) error {
 	if lazy {
 		flags |= unix.MNT_DETACH
 	}
-	err := unmount(dir, flags)
+	err := umount(dir, flags)
 	switch {
 	case err == nil:
 		return nil
@@ -138,16 +139,6 @@ func detach(dir string, helped, lazy bool) error {
 		return &MountError{Dir: dir, Reason: "in use", Err: err}
 	}
 	return &MountError{Dir: dir, Reason: "unmount failed: " + cause(err), Err: err}
-}
-
-// unmount calls umount(2), which waits for this very process (see hold).
-func unmount(dir string, flags int) error {
-	done := make(chan error)
-	go func() {
-		_ = apart() // where it fails, there is no hold
-		done <- unix.Unmount(dir, flags)
-	}()
-	return <-done
 }
 
 // helperOptions are the options for fusermount3, which wants the flags of mount(2) as

@@ -26,7 +26,8 @@ type Options struct {
 	ReadAhead int64
 	// Finish, if set, makes the image complete, and closes it: it is called once, when the
 	// file system is unmounted and nothing asks it any more. Where the kernel allows it,
-	// umount(2) returns after it, whoever calls umount(2).
+	// umount(2) returns after it, whoever calls umount(2). The program calls Child first
+	// of all then.
 	Finish func()
 	// Logger gets warnings and the traces of handlers that panicked; nil is
 	// slog.Default().

@@ -137,8 +137,16 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Close unmounts the file system. It fails with EBUSY while somebody uses it; the
 // mount then goes on serving.
-func (s *Server) Close() error { return detach(s.dir, s.helped, false) }
+func (s *Server) Close() error { return s.detach(false) }
 
 // Detach takes the mount out of the tree at once. Those who use it may finish; Wait
 // returns after the last one.
-func (s *Server) Detach() error { return detach(s.dir, s.helped, true) }
+func (s *Server) Detach() error { return s.detach(true) }
+
+func (s *Server) detach(lazy bool) error {
+	umount := unix.Unmount
+	if s.conn.hold.Load() != nil {
+		umount = unmountByChild
+	}
+	return detach(s.dir, s.helped, lazy, umount)
+}

@@ -37,7 +37,7 @@ func Unmount(target string, o UnmountOptions) error {
 	if o.Force && !helped {
 		err = unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
 	} else {
-		err = detach(m.Mountpoint, helped, o.Lazy)
+		err = detach(m.Mountpoint, helped, o.Lazy, unix.Unmount)
 	}
 	if err != nil {
 		return err
@@ -148,15 +148,23 @@ func (c connection) wait() {
 // the given subtype, and tells how many there were.
 func RemoveDead(dir, subtype string) (int, error) {
 	for n := 0; ; n++ {
-		if _, err := os.Stat(dir); !errors.Is(err, unix.ENOTCONN) {
+		if !dead(dir) {
 			return n, nil
 		}
 		m, err := findMount(dir)
 		if err != nil || m.FSType != "fuse."+subtype {
 			return n, nil // CheckMountPoint has words for it
 		}
-		if err := detach(m.Mountpoint, os.Geteuid() != 0, true); err != nil {
+		if err := detach(m.Mountpoint, os.Geteuid() != 0, true, unix.Unmount); err != nil {
 			return n, err
 		}
 	}
+}
+
+// dead tells whether the server of what is mounted on dir has died. The kernel may answer
+// stat(2) from its cache even then; statfs(2) it does not.
+func dead(dir string) bool {
+	var st unix.Statfs_t
+	err := unix.Statfs(dir, &st)
+	return err == unix.ENOTCONN || err == unix.ECONNABORTED
 }

@@ -118,6 +118,9 @@ const NoteSize = noteEnd - noteAt
 // use for itself. What is written into it reaches the device with the next Tail.
 func (j *Journal) Note() []byte { return j.raw[noteAt:noteEnd:noteEnd] }
 
+// NoteOf is the note in the superblock of a journal that may be none, in its first block.
+func NoteOf(block []byte) []byte { return block[noteAt:noteEnd:noteEnd] }
+
 // Dirty tells whether the journal may hold transactions to replay.
 func (j *Journal) Dirty() bool { return j.sb.Start != 0 }
 

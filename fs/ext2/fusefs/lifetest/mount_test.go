@@ -63,7 +63,7 @@ func image(t *testing.T, blockSize int, user uint32) (img, dir string) {
 	}
 	t.Cleanup(func() { os.RemoveAll(top) })
 	img, dir = filepath.Join(top, "disk.img"), filepath.Join(top, "mnt")
-	made := ext2test.Make(t, ext2test.Options{Size: 64 << 20, BlockSize: blockSize,
+	made := ext2test.Make(t, ext2test.Options{Size: 32 << 20, BlockSize: blockSize,
 		Extended: []string{fmt.Sprintf("root_owner=%d:%d", user, user)}})
 	must(t, sh("cp", "--sparse=always", made, img))
 	must(t, os.Mkdir(dir, 0o755))
