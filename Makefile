@@ -5,6 +5,8 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 FUZZTIME ?= 5m
 SOAKTIME ?= 10m
 SOAKSEED ?= $(shell date +%s)
+CRASHSTATES ?= 800
+CRASHSEED ?= 1
 BENCHFLAGS ?=
 PREFIX   ?= /usr/local
 DESTDIR  ?=
@@ -83,7 +85,7 @@ test: setup lint build ## lint, short fuzzing, one processor, the matrix, all te
 	go test -race -timeout 15m ./...
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck, nilness, errcheck, shellcheck; pinned
+lint: ## gofmt, go vet, staticcheck, nilness, errcheck, shellcheck, govulncheck; pinned
 	@scripts/lint.sh
 
 .PHONY: fuzz
@@ -95,7 +97,14 @@ soak: setup ## 10 minutes of random operations against the kernel (SOAKTIME, SOA
 	go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -duration $(SOAKTIME) -v
 	go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -options writeback_cache -v
 	GOMAXPROCS=1 go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -daemon-race -v
-	go test -count=1 -timeout 60m ./fs/ext2/fusefs/loadtest -long -v
+	go test -count=1 -timeout 120m ./fs/ext2/fusefs/loadtest -long -clients $(SOAKTIME) -clients-seed $(SOAKSEED) -v
+	go test -count=1 -timeout 60m ./fs/ext2/fusefs/loadtest -run TestClients -clients $(SOAKTIME) -daemon-race -v
+	go test -count=1 -timeout 60m ./fs/ext2 -run 'TestHostile|TestIOFaults' -hostile 3000 -every-fault -v
+
+.PHONY: crash
+crash: setup ## what power cuts and kills leave: a hundred thousand states and more (CRASHSTATES each, CRASHSEED)
+	go test -count=1 -timeout 120m ./fs/ext2/check -mutants 2000
+	go test -count=1 -timeout 120m ./fs/ext2/crashtest -crash.states $(CRASHSTATES) -crash.scale 4 -crash.seed $(CRASHSEED) -crash.kernel -v
 
 .PHONY: bench
 bench: setup build ## side by side with the kernel, fuse2fs and an empty FUSE server

@@ -6,9 +6,12 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio"
 )
 
-// MinLent is the shortest content worth lending, and the shortest stretch of it but for
-// the first and the last one, in bytes: below that a copy is cheaper.
-const MinLent = 16 << 10
+// MinLent is the shortest content worth lending, in bytes. Its four system calls and the
+// pipe's pages cost as much as copying 64 KiB.
+const MinLent = 128 << 10
+
+// minPiece is the shortest stretch of it, but for the first and the last one, in bytes.
+const minPiece = 32 << 10
 
 // maxLent is how many stretches of the device a loan may have: 1 MiB of a file of 1 KiB
 // blocks has 6, since a table has pointers to 256 KiB. Content in more pieces is read faster by bios.
@@ -48,7 +51,7 @@ func (e *Engine) Lend(m Mapper, off, n, size int64) (l Loan, ok bool) {
 		}
 		skip := off - int64(b)*e.blockSize
 		piece := min(int64(run.Count)*e.blockSize-skip, end-off)
-		if run.Flags&(Mapped|Uptodate) != Mapped || piece < MinLent && l.used > 0 && off+piece < end ||
+		if run.Flags&(Mapped|Uptodate) != Mapped || piece < minPiece && l.used > 0 && off+piece < end ||
 			!l.add(e, run.Block, skip, piece) {
 			return Loan{}, false
 		}

@@ -101,22 +101,22 @@ func TestLendCold(t *testing.T) {
 	r, h := newHost(t, im)
 	h.cold = func(off, n int64) bool { return true }
 	m := r.mapper(f)
-	if h.lends(r, m, 0, 17<<12) {
+	if h.lends(r, m, 0, 200<<10) {
 		t.Error("lent what is cold")
 	}
 	if m.calls != 1 {
 		t.Errorf("the mapper was asked %d times", m.calls)
 	}
 	r.want("")
-	r.read(m, 0, 17<<12)
-	r.want("100-117")
+	r.read(m, 0, 200<<10)
+	r.want("100-150")
 }
 
 func TestNotLent(t *testing.T) {
 	im := newImage(4096, 8<<20)
 	r, h := newHost(t, im)
 	plain := r.mapper(newFile(im, 200<<10, 1024, sequential(100), nil))
-	hole := r.mapper(newFile(im, 200<<10, 1024, sequential(200), holes(20)))
+	hole := r.mapper(newFile(im, 200<<10, 1024, sequential(200), holes(5)))
 	pieces := r.mapper(newFile(im, 200<<10, 1024, func() layout {
 		next := uint64(300)
 		return func(bool, uint64) uint64 { next += 2; return next }
@@ -138,9 +138,9 @@ func TestNotLent(t *testing.T) {
 		off, n int64
 	}{
 		{"short", plain, 0, mpage.MinLent - 1},
-		{"the end of the file", plain, 190 << 10, 100 << 10}, // 10 KiB are left
-		{"behind the end", plain, 1 << 20, 100 << 10},
-		{"before the beginning", plain, -4096, 100 << 10},
+		{"the end of the file", plain, 100 << 10, 200 << 10}, // 100 KiB are left
+		{"behind the end", plain, 1 << 20, 200 << 10},
+		{"before the beginning", plain, -4096, 200 << 10},
 		{"a hole", hole, 0, 200 << 10},
 		{"many pieces", pieces, 0, 200 << 10},
 		{"past the end of the device", far, 0, 200 << 10},
@@ -152,7 +152,7 @@ func TestNotLent(t *testing.T) {
 			t.Errorf("%s: lent", c.name)
 		}
 	}
-	if !h.lends(r, plain, 0, 200<<10) || !h.lends(r, hole, 21<<12, 100<<10) {
+	if !h.lends(r, plain, 0, 200<<10) || !h.lends(r, hole, 12<<12, 140<<10) {
 		t.Error("what can be lent is not")
 	}
 	// Devices that do not lend: one that hides its own, one that has none.

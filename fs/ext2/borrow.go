@@ -298,7 +298,7 @@ func (fs *FS) giveBack() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {
 			l.before.restoreSuper(sb)
 			if fs.stateFound&disk.StateValid != 0 {
-				markLending(sb, in.raw.Block[0])
+				markLoan(sb, in.raw.Block[0])
 			}
 			sb.State &^= disk.StateValid
 		})

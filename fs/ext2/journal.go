@@ -111,7 +111,7 @@ func (fs *FS) openJournal() error {
 	w := &fs.journal
 	w.plain = cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize, NoBarrier: fs.opts.NoBarrier}
 	switch has := fs.sb.HasCompat(disk.CompatHasJournal); {
-	case fs.opts.testing.writer != nil || fs.opts.Superblock != 0 || fs.sb.RevLevel == disk.GoodOldRev:
+	case fs.opts.Superblock != 0 || fs.sb.RevLevel == disk.GoodOldRev:
 		return nil // the journal belongs to the usual superblock; revision 0 has none
 	case has:
 		return fs.openOwnJournal()
@@ -126,8 +126,12 @@ func (fs *FS) openJournal() error {
 	return err
 }
 
+// pendingShare is the part of what one epoch may dirty that may wait in memory, besides it,
+// for its way from the journal to its place, one in so many.
+const pendingShare = 4
+
 func (fs *FS) logOptions(strange bool) jbd2.LogOptions {
-	return jbd2.LogOptions{MaxPending: fs.maxDirty() / 2 / 2, NoBarrier: fs.opts.NoBarrier, Strange: strange}
+	return jbd2.LogOptions{MaxPending: fs.maxDirty() / pendingShare, NoBarrier: fs.opts.NoBarrier, Strange: strange}
 }
 
 // openOwnJournal opens the journal that the file system has. One that an earlier mount

@@ -13,12 +13,12 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
 
-var lent = ext2test.Options{Size: 8 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256}
+var loanImage = ext2test.Options{Size: 8 << 20, BlockSize: 1024, Inodes: 256, InodeSize: 256}
 
 // TestBorrowedJournal: while mounted, the image is an ext3 one whose journal e2fsck
 // replays; unmounted, it is what it was.
 func TestBorrowedJournal(t *testing.T) {
-	m := loadImage(t, lent)
+	m := loadImage(t, loanImage)
 	before := superOf(t, m)
 	mounted := useOnce(t, m, Options{})
 	sb := superOf(t, mounted)
@@ -41,7 +41,7 @@ func TestBorrowedJournal(t *testing.T) {
 // the writes since the last sync arrived, e2fsck -p brings the image in order by itself,
 // and so does our next mount.
 func TestBorrowingAtEveryWrite(t *testing.T) {
-	dev := blockiotest.NewRecorder(loadImage(t, lent))
+	dev := blockiotest.NewRecorder(loadImage(t, loanImage))
 	fs, err := New(dev, Options{Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func TestBarriers(t *testing.T) {
 		o            ext2test.Options
 		fresh, other int
 	}{
-		{"borrowed", lent, 2, 1},
+		{"borrowed", loanImage, 2, 1},
 		{"ext3", ext2test.Options{Size: 8 << 20, BlockSize: 1024, Inodes: 256, Type: "ext3"}, 2, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -171,7 +171,7 @@ func sameMetadata(t *testing.T, what string, got, want map[string][]byte) {
 // not when the journal was left over from a crash, whoever recovered from that, e2fsck,
 // the kernel or we.
 func TestLoanLeavesNoTrace(t *testing.T) {
-	for _, o := range []ext2test.Options{lent,
+	for _, o := range []ext2test.Options{loanImage,
 		{Size: 48 << 20, BlockSize: 1024, InodeSize: 128, Features: []string{"^resize_inode"}, Args: []string{"-m", "0"}},
 		{Size: 64 << 20, BlockSize: 4096, Args: []string{"-g", "1024"}}} {
 		t.Run(fmt.Sprintf("%d-%d", o.Size>>20, o.BlockSize), func(t *testing.T) {

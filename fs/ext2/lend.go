@@ -10,10 +10,11 @@ type Content struct {
 }
 
 // Lend finds what Read would give for n bytes from off (bytes) on, if it can be passed
-// on as it is. If not, it is false, and the content has to be read. The access is
-// noted first: who sees the content sees the time, too.
+// on as it is. If not, it is false, and the content has to be read. So it has for a stream
+// that meets a cold image: a read has the indirect blocks ride along, and copying is not
+// what it waits for. The access is noted first: who sees the content sees the time, too.
 func (in *Inode) Lend(off, n int64) (Content, bool) {
-	if n < mpage.MinLent || in.readable() != nil {
+	if n < mpage.MinLent || in.readable() != nil || in.stream.cold() {
 		return Content{}, false
 	}
 	in.accessed()

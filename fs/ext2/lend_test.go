@@ -125,6 +125,32 @@ func TestNothingToLend(t *testing.T) {
 	}
 }
 
+// A stream that has met a cold image is read until it ends or jumps.
+func TestColdStreamIsRead(t *testing.T) {
+	blockiotest.NeedSplicing(t)
+	w := makeWritable(t, ext2test.Options{BlockSize: 4096}, Options{})
+	defer w.close()
+	f := w.create("f", 0o100644)
+	defer f.Put(1)
+	w.write(f, make([]byte, 4<<20), 0)
+	buf := make([]byte, 512<<10)
+	for i := range int64(streamAfter) {
+		f.stream.next(i*int64(len(buf)), int64(len(buf)), 4<<20, true)
+	}
+	f.stream.done()
+	if lent(t, f, 1<<20, len(buf), nil) != nil {
+		t.Error("a stream that met a cold image was lent the next piece")
+	}
+	for _, off := range []int64{3 << 20, 0} { // and back to the beginning
+		if n, err := f.Read(buf, off); n != len(buf) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if lent(t, f, int64(len(buf)), len(buf), nil) == nil {
+		t.Error("a reader that has jumped was not lent anything")
+	}
+}
+
 // Lending notes the access like reading.
 func TestLendTouches(t *testing.T) {
 	blockiotest.NeedSplicing(t)
@@ -132,12 +158,12 @@ func TestLendTouches(t *testing.T) {
 	defer w.close()
 	f := w.create("f", 0o100644)
 	defer f.Put(1)
-	w.write(f, make([]byte, 48<<10), 0)
+	w.write(f, make([]byte, 200<<10), 0)
 	old := disk.Timespec{Sec: 1000}
 	if err := f.SetAttr(SetAttr{Atime: &old}); err != nil {
 		t.Fatal(err)
 	}
-	if got := lent(t, f, 0, 48<<10, nil); got == nil {
+	if got := lent(t, f, 0, 200<<10, nil); got == nil {
 		t.Fatal("not lent")
 	}
 	if a := f.Attr().Atime; a == old {

@@ -15,14 +15,14 @@ import (
 // journal, the journal's first block. e2fsck -p takes that for leftovers; we find the
 // note there, and with it all that may have been changed.
 
-// markLending makes the superblock say that a journal that begins at block is being
+// markLoan makes the superblock say that a journal that begins at block is being
 // borrowed or given back.
-func markLending(sb *disk.Superblock, block uint32) {
+func markLoan(sb *disk.Superblock, block uint32) {
 	sb.JournalInum, sb.JournalDev = disk.JournalIno, block
 }
 
-// lending tells whether a mount was cut off while it borrowed a journal or gave it back.
-func (fs *FS) lending(sb *disk.Superblock) bool {
+// loanCutOff tells whether a mount was cut off while it borrowed a journal or gave it back.
+func (fs *FS) loanCutOff(sb *disk.Superblock) bool {
 	return !fs.opts.ReadOnly && fs.opts.Superblock == 0 && sb.Magic == disk.Magic && sb.RevLevel == disk.DynamicRev &&
 		!sb.HasCompat(disk.CompatHasJournal) && !sb.HasIncompat(disk.IncompatRecover) &&
 		sb.State&(disk.StateValid|disk.StateErrors) == 0 && sb.JournalInum == disk.JournalIno && sb.JournalDev != 0
@@ -38,7 +38,7 @@ func (fs *FS) undoLoan() error {
 		return err
 	}
 	defer look.readAhead.stop()
-	n, err := look.lentNote()
+	n, err := look.noteOnDevice()
 	if err != nil {
 		return err
 	}
@@ -80,9 +80,9 @@ func (fs *FS) writeSuper(change func(sb *disk.Superblock)) error {
 	return durably(fs.dev, &blockio.Bio{Op: blockio.Write, For: blockio.Super, Off: disk.SuperblockOffset, Vecs: [][]byte{raw}})
 }
 
-// lentNote reads the note of the journal that s_journal_dev points to; nil when there is
+// noteOnDevice reads the note of the journal that s_journal_dev points to; nil when there is
 // none.
-func (fs *FS) lentNote() (*loanNote, error) {
+func (fs *FS) noteOnDevice() (*loanNote, error) {
 	first := uint64(fs.sb.JournalDev)
 	if good, _ := fs.dataBlocks(first, 1); good != 1 {
 		return nil, nil

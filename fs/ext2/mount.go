@@ -111,7 +111,7 @@ func (fs *FS) readSuperblock() error {
 			"the device ends at byte %d, before the end of the superblock at byte %d", fs.dev.Size(), end)}
 	}
 	sb, err := readSuper(fs.dev, fs.superOffset())
-	if err == nil && fs.lending(sb) {
+	if err == nil && fs.loanCutOff(sb) {
 		if err := fs.undoLoan(); err != nil {
 			fs.log.Warn(fmt.Sprintf("a borrowed journal cannot be given back: %v", err))
 		}

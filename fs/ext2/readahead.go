@@ -60,6 +60,15 @@ func (s *stream) next(off, n, size int64, cold bool) (from, length int64) {
 	return s.pos, max(length, 0)
 }
 
+// cold tells whether the stream has met a cold image, and the host is reading ahead of it.
+func (s *stream) cold() bool {
+	if !s.mu.TryLock() {
+		return true // others are at it
+	}
+	defer s.mu.Unlock()
+	return s.window > 0
+}
+
 func (s *stream) done() {
 	s.mu.Lock()
 	s.busy = false

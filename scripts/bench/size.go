@@ -41,7 +41,7 @@ func (b *runner) figures(ctx context.Context) error {
 }
 
 // idle measures a server's memory, at rest after the mount and after everything was
-// read once.
+// read once, and the most it had meanwhile.
 func (b *runner) idle(ctx context.Context, d *driver) error {
 	m, err := b.mount(ctx, d)
 	if err != nil {
@@ -63,6 +63,11 @@ func (b *runner) idle(ctx context.Context, d *driver) error {
 	}
 	if err == nil {
 		err = look(figureUsed)
+	}
+	if err == nil {
+		var peak int64
+		_, peak, err = memoryOf(m.pid)
+		b.report.addFigure(figureReadPeak, d.name, "bytes", float64(peak))
 	}
 	return errors.Join(err, m.close())
 }

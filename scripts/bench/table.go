@@ -113,7 +113,7 @@ func (r *report) markdown() string {
 		fmt.Fprintf(&s, " %s |\n", strings.Join(ratios[:], " | "))
 	}
 	s.WriteString("\n| | kernel | fuse2fs | **ext2fuse** |\n|---|--:|--:|--:|\n")
-	for _, name := range []string{figureMountHuge, figureMemoryHuge, figureIdle, figureUsed} {
+	for _, name := range []string{figureMountHuge, figureMemoryHuge, figureIdle, figureUsed, figureReadPeak} {
 		fmt.Fprintf(&s, "| %s |", name)
 		for _, d := range columns[:3] {
 			cell := "–"

@@ -44,6 +44,7 @@ func (r *report) judge() []target {
 		r.below("mounting a sparse image of 1 TiB: below 50 ms", figureMountHuge, 0.050),
 		r.below("its memory: below 64 MiB", figureMemoryHuge, 64<<20),
 		r.below("idle memory: below 32 MiB", figureIdle, 32<<20),
+		r.below("memory while reading: below 128 MiB", figureReadPeak, 128<<20),
 		r.requests())
 }
 

@@ -32,13 +32,16 @@ func encodeDev(major, minor uint32) uint32 {
 	return minor&0xff | major<<8 | minor&^0xff<<12
 }
 
-// fillEntry completes an entry with the node and its attributes, valid for ever.
-func fillEntry(out *fuse.EntryOut, at *ext2.Attr) {
+// fillEntry completes an entry with the node and its attributes, valid for ever. The
+// reference to the inode becomes the kernel's.
+func fillEntry(out *fuse.EntryOut, in *ext2.Inode) {
+	at := in.Attr()
+	in.Keep()
 	out.NodeId = nodeOf(at.Ino)
 	out.Generation = uint64(at.Generation)
 	out.EntryValid = forever
 	out.AttrValid = forever
-	fillAttr(&out.Attr, at)
+	fillAttr(&out.Attr, &at)
 }
 
 // GetAttr answers stat(2) for what the kernel does not have in its cache.

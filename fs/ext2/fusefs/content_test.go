@@ -84,12 +84,13 @@ func TestContent(t *testing.T) {
 		for _, less := range []int64{0, 1, 5000, 1 << 40} {
 			disk := openSpliceDisk(t, img, blockio.OpenOptions{ReadOnly: true})
 			disk.less.Store(less)
-			m := mountWith(t, img, func(o ext2.Options) (*ext2.FS, error) { return ext2.New(disk, o) })
+			m := mountWith(t, img, func(o ext2.Options) (*ext2.FS, error) { return ext2.New(disk, o) },
+				// Small blocks begin within pages of the image: with them 1 MiB is in more
+				// pages than a small pipe has room for.
+				func(_ *ext2.Options, mo *fusefs.Options) { mo.MaxRead = 512 << 10 })
 			m.check(t, want)
 			spliced := disk.spliced.Load()
-			// With small blocks most replies begin and end within pages of the image, and
-			// are in one piece too many for a small pipe.
-			if less == 0 && (spliced == 0 || blockSize == 4096 && spliced < 3<<20) || less == 1<<40 && spliced != 0 {
+			if less == 0 && spliced < 3<<20 || less == 1<<40 && spliced != 0 {
 				t.Errorf("block size %d, pieces end %d bytes early: %d bytes went by way of the pipe", blockSize, less, spliced)
 			}
 			if m.log.String() != "" {

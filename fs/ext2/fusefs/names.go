@@ -19,8 +19,7 @@ func (a *Adapter) create(header *fuse.InHeader, name string, o ext2.NewInode, ou
 	if err != nil {
 		return status(err)
 	}
-	at := in.Attr()
-	fillEntry(out, &at)
+	fillEntry(out, in)
 	return fuse.OK
 }
 
@@ -62,8 +61,7 @@ func (a *Adapter) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.Create
 	if err != nil {
 		return status(err)
 	}
-	at := tmp.Attr()
-	fillEntry(&out.EntryOut, &at)
+	fillEntry(&out.EntryOut, tmp)
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
 	return fuse.OK
 }
@@ -83,8 +81,7 @@ func (a *Adapter) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fus
 		inode.Put(1)
 		return status(err)
 	}
-	at := inode.Attr()
-	fillEntry(out, &at) // with the reference that a.inode took
+	fillEntry(out, inode) // with the reference that a.inode took
 	return fuse.OK
 }
 

@@ -327,3 +327,91 @@ func seedOfLoad() uint64 {
 	}
 	return 11
 }
+
+// TestLogTakesAnyEpoch: an epoch of as many blocks as were promised, that frees all that
+// the log has copies of and a hundred thousand blocks besides, fits, however full the log.
+func TestLogTakesAnyEpoch(t *testing.T) {
+	for name, f := range logFormats {
+		for filled := range 4 {
+			mem := blockiotest.NewMem(logModelSize * 1024)
+			j, err := Create(logPlace(mem), f, [16]byte{1}, 7)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := NewLog(j, LogOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Start(); err != nil {
+				t.Fatal(err)
+			}
+			next := uint64(0)
+			home := func() uint64 { // none of the journal's
+				for next++; j.blocks.owns(next); next++ {
+				}
+				return next
+			}
+			full := &cache.Snapshot{Durable: true}
+			for range filled {
+				s := &cache.Snapshot{Durable: true}
+				for range 200 {
+					b := home()
+					s.Blocks = append(s.Blocks, cache.DirtyBlock{Block: b, Data: blockOf(b, 1, 0)})
+					full.Revoked = append(full.Revoked, b)
+				}
+				if err := l.Write(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			next = 0
+			for i := range l.MaxBlocks() {
+				b := home()
+				full.Blocks = append(full.Blocks, cache.DirtyBlock{Block: b, Data: blockOf(b, uint64(2+i%4), 0)})
+			}
+			for b := range uint64(100_000) {
+				full.Revoked = append(full.Revoked, 1_000_000+b)
+			}
+			if err := l.Write(full); err != nil {
+				t.Errorf("%s, %d transactions in the log, %d blocks: %v", name, filled, l.MaxBlocks(), err)
+			}
+			if l.MaxBlocks() < 400 {
+				t.Errorf("%s: an epoch may have %d blocks of %d", name, l.MaxBlocks(), j.Size())
+			}
+		}
+	}
+}
+
+// TestLogFails: what the device refuses ends the log, and its Close does not touch the
+// device any more: what is durable is for a replay.
+func TestLogFails(t *testing.T) {
+	for _, op := range []blockio.Op{blockio.Write, blockio.Sync} {
+		mem := blockiotest.NewMem(logModelSize * 1024)
+		m := newLogModel(t, mem, logFormats["v1-async"], false, 1, 1, 5)
+		for range 20 {
+			m.step()
+		}
+		fault := blockiotest.NewFault(m.dev)
+		m.log.j.dev = fault
+		fault.Fail(blockiotest.Rule{Op: op})
+		s := &cache.Snapshot{Durable: true, Blocks: []cache.DirtyBlock{{Block: clockBlock, Data: blockOf(clockBlock, 21, 1)}}}
+		if err := m.log.Write(s); err == nil {
+			t.Fatal("no error")
+		}
+		fault.Heal()
+		n := len(m.dev.Log())
+		for what, f := range map[string]func() error{"Write": func() error { return m.log.Write(s) }, "Tidy": func() error { return m.log.Tidy(true) }, "Close": m.log.Close} {
+			if f() == nil {
+				t.Errorf("%s after an error gives none", what)
+			}
+		}
+		if more := len(m.dev.Log()); more != n {
+			t.Errorf("%d requests after the error", more-n)
+		}
+		m.history = append(m.history, m.history[20]) // may be there as a whole
+		m.history[21] = maps.Clone(m.history[20])
+		m.history[21][clockBlock] = use{last: 21}
+		if err := m.check(m.dev.ImageAt(n), n); err != nil {
+			t.Error(err)
+		}
+	}
+}
