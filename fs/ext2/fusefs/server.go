@@ -20,6 +20,12 @@ type Options struct {
 	Source, Subtype string
 	// AllowOther lets users other than the mounting one in.
 	AllowOther bool
+	// UID and GID, if set, are the owner and the group that all files show; what is stored
+	// stays as it is.
+	UID, GID *uint32
+	// FakeRoot: nobody's permissions are checked, who asks counts as root, and new files
+	// are root's. Nobody but the mounting user may enter.
+	FakeRoot bool
 	// NoACL: the file system shows no POSIX ACLs, so the kernel need not ask.
 	NoACL bool
 	// WriteBack has the kernel collect writes (FUSE's write-back cache).
@@ -80,6 +86,7 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	}
 	a := New(fs)
 	a.writeback = o.WriteBack && a.writable
+	a.owners = owners{o.UID, o.GID, o.FakeRoot}
 	s := &Server{fs: fs, dir: m.dir, helped: m.helped, done: make(chan struct{})}
 	s.conn = newConn(m.fd, a, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
 	s.conn.messages = o.Messages
@@ -131,7 +138,7 @@ func serverOptions(o *Options, readOnly bool) *fuse.MountOptions {
 		// The page cache is dropped by notify, never by guesses from times.
 		ExplicitDataCacheControl: true,
 		EnableSymlinkCaching:     true,
-		EnableAcl:                !o.NoACL,
+		EnableAcl:                !o.NoACL && !o.FakeRoot, // it brings default_permissions
 		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPORT_SUPPORT |
 			fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO | fuse.CAP_IOCTL_DIR,
 		PanicHandler: func(p any) fuse.Status {
