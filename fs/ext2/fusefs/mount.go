@@ -44,10 +44,10 @@ func attach(dir string, o *Options, readOnly bool) (*mounted, error) {
 	if err != nil {
 		return nil, &MountError{Dir: dir, Reason: deviceReason(err), Err: err}
 	}
-	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%d,default_permissions,max_read=%d",
+	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%d,max_read=%d",
 		fd, os.Getuid(), os.Getgid(), o.MaxRead)
-	if o.AllowOther {
-		data += ",allow_other"
+	for _, w := range permissionWords(o) {
+		data += "," + w
 	}
 	source := o.Source
 	if source == "" {
@@ -143,7 +143,7 @@ func detach(dir string, helped, lazy bool) error {
 // helperOptions are the options for fusermount3, which wants the flags of mount(2) as
 // words.
 func helperOptions(o *Options, flags uintptr) string {
-	words := []string{"nosuid", "nodev", "default_permissions", fmt.Sprintf("max_read=%d", o.MaxRead), "subtype=" + escape(o.Subtype)}
+	words := []string{"nosuid", "nodev", fmt.Sprintf("max_read=%d", o.MaxRead), "subtype=" + escape(o.Subtype)}
 	if o.Source != "" {
 		words = append(words, "fsname="+escape(o.Source))
 	}
@@ -158,10 +158,19 @@ func helperOptions(o *Options, flags uintptr) string {
 			words = append(words, f.word)
 		}
 	}
-	if o.AllowOther {
-		words = append(words, "allow_other")
-	}
+	words = append(words, permissionWords(o)...)
 	return strings.Join(words, ",")
+}
+
+// permissionWords say who may enter, and who checks what he may do there.
+func permissionWords(o *Options) []string {
+	switch {
+	case o.FakeRoot:
+		return nil
+	case o.AllowOther:
+		return []string{"default_permissions", "allow_other"}
+	}
+	return []string{"default_permissions"}
 }
 
 // escape protects the separators of an option list.

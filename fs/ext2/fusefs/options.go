@@ -12,6 +12,12 @@ type Options struct {
 	Source, Subtype string
 	// AllowOther lets users other than the mounting one in.
 	AllowOther bool
+	// UID and GID, if set, are the owner and the group that all files show; what is stored
+	// stays as it is.
+	UID, GID *uint32
+	// FakeRoot: nobody's permissions are checked, who asks counts as root, and new files
+	// are root's. Nobody but the mounting user may enter.
+	FakeRoot bool
 	// NoACL: the file system shows no POSIX ACLs, so the kernel need not ask.
 	NoACL bool
 	// WriteBack has the kernel collect writes (FUSE's write-back cache).

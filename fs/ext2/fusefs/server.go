@@ -49,6 +49,7 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	}
 	a := New(fs)
 	a.writeback = o.WriteBack && a.writable
+	a.owners = owners{o.UID, o.GID, o.FakeRoot}
 	s := &Server{fs: fs, dir: m.dir, helped: m.helped, done: make(chan struct{})}
 	s.conn = newConn(m.fd, a, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
 	s.conn.messages = o.Messages
@@ -90,7 +91,7 @@ func serverOptions(o *Options, readOnly bool) *fuse.MountOptions {
 		// The page cache is dropped by notify, never by guesses from times.
 		ExplicitDataCacheControl: true,
 		EnableSymlinkCaching:     true,
-		EnableAcl:                !o.NoACL,
+		EnableAcl:                !o.NoACL && !o.FakeRoot, // it brings default_permissions
 		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPORT_SUPPORT |
 			fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO | fuse.CAP_IOCTL_DIR,
 		PanicHandler: func(p any) fuse.Status {
