@@ -60,7 +60,7 @@ func waitUnlocked(image string) {
 	if err != nil {
 		return
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	for unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) == unix.EWOULDBLOCK {
 		again, err := mountinfo.GetMounts(func(o *mountinfo.Info) (skip, stop bool) { return o.Source != image, false })
 		if err != nil || len(again) > 0 {
