@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package fusefs
 
 import (
@@ -29,7 +31,7 @@ func (a *Adapter) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, 
 	if err != nil {
 		return status(err)
 	}
-	fillEntry(out, in)
+	a.fillEntry(out, in)
 	return fuse.OK
 }
 
@@ -41,7 +43,7 @@ func (a *Adapter) lookupHandle(ino uint32, out *fuse.EntryOut) fuse.Status {
 	if err != nil {
 		return status(err)
 	}
-	fillEntry(out, in)
+	a.fillEntry(out, in)
 	return fuse.OK
 }
 
