@@ -354,8 +354,11 @@ func failEach(t *testing.T, im *hostile.Image, do func(u *faultUser), journaled 
 		t.Fatal(err)
 	}
 	points, step := 0, 3
-	if *everyFault {
+	switch {
+	case *everyFault:
 		step = 1
+	case raceEnabled: // everything takes ten times as long
+		step = 15
 	}
 	for i, rule := range failures {
 		for k := 1 + i%step; k <= int(clean.fault.Seen(rule.Op)); k += step {

@@ -1,0 +1,5 @@
+//go:build race
+
+package ext2
+
+const raceEnabled = true
