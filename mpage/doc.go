@@ -68,6 +68,14 @@
 // Riders, bets and bridges are extras. When a bio that carries one fails, its pages are
 // read again without, so that damage in a block that nobody asked for hurts no page.
 //
+// # Lending
+//
+// What the host's cache holds need not be read to be passed on. Lend finds the stretches of
+// the device that a large read would gather, if they are few and all cached, and a Loan puts
+// them into a pipe (blockio.Splicer). It asks the mapper for what lies behind a stretch only
+// when that one is cached, so that a read that has to be made after all finds the device as
+// it would have without.
+//
 // # Writing
 //
 // Write takes bytes, WritePages the dirty blocks of a set of pages; both walk from front
@@ -118,7 +126,8 @@
 // # Files
 //
 // engine.go is the interface for reading, request.go the walk, fallback.go the pages of
-// other shapes, boundary.go and bet.go what happens at a boundary. write.go is the interface
-// for writing and the pages, writewalk.go the walk, writeerrors.go the errors that stick.
-// transfers.go has the bios and their completion, prefetch.go the advice to the host.
+// other shapes, boundary.go and bet.go what happens at a boundary, lend.go what is not
+// read at all. write.go is the interface for writing and the pages, writewalk.go the walk,
+// writeerrors.go the errors that stick. transfers.go has the bios and their completion,
+// prefetch.go the advice to the host.
 package mpage

@@ -5,6 +5,7 @@
 package blockiotest
 
 import (
+	"bytes"
 	"maps"
 	"sync"
 
@@ -56,7 +57,11 @@ func NewMem(size int64) *Mem {
 // MemOf returns a device with a copy of image as its content.
 func MemOf(image []byte) *Mem {
 	m := NewMem(int64(len(image)))
-	m.put(image, 0)
+	for off := 0; off < len(image); off += chunk {
+		if p := image[off:min(off+chunk, len(image))]; !bytes.Equal(p, zeros[:len(p)]) {
+			m.put(p, int64(off))
+		}
+	}
 	return m
 }
 
@@ -259,6 +264,16 @@ func (m *Mem) View(off, n int64) []byte {
 		return zeros[at : at+n : at+n]
 	}
 	return c.data[at : at+n : at+n]
+}
+
+// Pieces calls fn with all of the content that takes memory, in no order. The rest is
+// zero. What fn gets is not to be changed or kept.
+func (m *Mem) Pieces(fn func(off int64, data []byte)) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for i, c := range m.chunks {
+		fn(i*chunk, c.data[:min(chunk, m.size-i*chunk)])
+	}
 }
 
 // InUse is how much memory the content takes, in bytes.

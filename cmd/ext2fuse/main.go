@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command ext2fuse mounts an ext2 file system that lies in an image file or on a
 // block device, without the kernel's ext2 driver.
 //
@@ -20,7 +22,9 @@
 //	32  the mount failed; one line on standard error says why and what to do
 package main
 
-import "os"
+import (
+	"os"
+)
 
 // The exit codes, as in mount(8).
 const (

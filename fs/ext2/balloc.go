@@ -62,7 +62,10 @@ func (fs *FS) searchBlocks(q *blockRequest, useWindows bool) (uint64, uint32, er
 	first := fs.groupOf(q.goal)
 	var best candidate
 	searched := 0
-	for i := range count + 1 { // the goal's group once more, for what lies before the goal
+	for i := uint32(0); i <= count; i++ { // the goal's group once more, for what lies before the goal
+		if i += fs.space.roomy.blocks.gap((first + i) % count); i > count {
+			break
+		}
 		g := (first + i) % count
 		from := uint32(0)
 		if i == 0 {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package ext2
 
 import (
@@ -31,7 +33,7 @@ func FuzzWrite(f *testing.F) {
 	})
 }
 
-var hostileImages = flag.Int("hostile", 25, "how many damaged images TestHostile makes of each seed image")
+var hostileImages = flag.Int("hostile", 15, "how many damaged images TestHostile makes of each seed image")
 
 // TestHostile is FuzzWrite for programs that are the same each time.
 func TestHostile(t *testing.T) {
@@ -62,7 +64,7 @@ const beyond = 128 << 10
 // hangs ends the test program, with all stacks, when a test of a damaged image does not
 // end. The returned function calls it off.
 func hangs(what string) (ended func() bool) {
-	return time.AfterFunc(2*time.Minute, func() {
+	return time.AfterFunc(5*time.Minute, func() {
 		buf := make([]byte, 1<<20)
 		fmt.Fprintf(os.Stderr, "%s hangs:\n%s\n", what, buf[:runtime.Stack(buf, true)])
 		os.Exit(3)
@@ -81,7 +83,7 @@ func writeDamaged(t *testing.T, im *hostile.Image, program []byte) (mounted bool
 	fault := blockiotest.NewFault(dev)
 	fault.Fail(blockiotest.Rule{AnyOp: true, Match: g.look})
 	var log bytes.Buffer
-	o := Options{Logger: testLogger(&log), CacheBytes: 1 << 20, Errors: ErrorsContinue, testing: testHooks{wrap: g.wrap}}
+	o := Options{Logger: testLogger(&log), CacheBytes: 1 << 20, Errors: ErrorsContinue, testing: Hooks{Wrap: g.wrap}}
 	if len(program)%3 == 1 {
 		o.Errors = ErrorsRemountRO
 	}

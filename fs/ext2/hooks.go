@@ -6,17 +6,17 @@ import (
 	"github.com/ext2fuse/ext2fuse/cache"
 )
 
-// Hooks are what tests in packages of their own put in the place of the real thing. Who
-// mounts to use a file system has no need of them.
+// Hooks are what tests put in the place of the real thing. Who mounts to use a file system
+// has no need of them.
 type Hooks struct {
 	After    func(time.Duration, func())     // instead of time.AfterFunc, for background checkpoints
 	Wrap     func(cache.Writer) cache.Writer // comes between the checkpoint and its writer
 	MaxDirty int                             // blocks that one epoch may dirty; 0 is the usual
 }
 
-// WithHooks is o with hooks.
+// WithHooks is o with hooks, for tests of other packages.
 func (o Options) WithHooks(h Hooks) Options {
-	o.testing.after, o.testing.wrap, o.testing.maxDirty = h.After, h.Wrap, h.MaxDirty
+	o.testing = h
 	return o
 }
 

@@ -20,7 +20,6 @@ func (fs *FS) allocInode(parent *Inode, dir bool) (uint32, error) {
 		return 0, ErrNoSpace
 	}
 	home, _ := fs.sb.InodeGroup(parent.ino)
-	count := uint32(len(sp.groups))
 	var first uint32
 	switch {
 	case !dir:
@@ -32,8 +31,7 @@ func (fs *FS) allocInode(parent *Inode, dir bool) (uint32, error) {
 	default:
 		first = fs.dirGroup(home)
 	}
-	for i := range count {
-		g := (first + i) % count
+	for g := range sp.roomy.inodes.from(first) {
 		ino, err := fs.takeInode(g, dir)
 		if ino != 0 || err != nil {
 			return ino, err
@@ -82,10 +80,8 @@ func (fs *FS) averages() (inodes, blocks, dirs uint32) {
 // free inodes and blocks, the one with the fewest directories, from a random one on.
 func (fs *FS) topDirGroup(home uint32) uint32 {
 	avgI, avgB, _ := fs.averages()
-	count := uint32(len(fs.space.groups))
-	start, best, fewest := rand.Uint32N(count), home, ^uint32(0)
-	for i := range count {
-		g := (start + i) % count
+	start, best, fewest := rand.Uint32N(uint32(len(fs.space.groups))), home, ^uint32(0)
+	for g := range fs.space.roomy.inodes.from(start) {
 		st := &fs.space.groups[g]
 		st.mu.Lock()
 		if st.freeInodes > 0 && st.freeInodes >= avgI && st.freeBlocks >= avgB && st.dirs < fewest {
@@ -120,9 +116,7 @@ func (fs *FS) dirGroup(home uint32) uint32 {
 	maxDirs := avgD + perGroup/16
 	minInodes := max(avgI, perGroup/4) - perGroup/4
 	minBlocks := max(avgB, blocks/4) - blocks/4
-	count := uint32(len(fs.space.groups))
-	for i := range count {
-		g := (home + i) % count
+	for g := range fs.space.roomy.inodes.from(home) {
 		st := &fs.space.groups[g]
 		st.mu.Lock()
 		fits := st.freeInodes > st.inodes.pending && st.dirs < maxDirs && st.freeInodes >= minInodes && st.freeBlocks >= minBlocks

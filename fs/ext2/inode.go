@@ -22,8 +22,8 @@ type Inode struct {
 	mu       sync.RWMutex
 	raw      disk.Inode
 	alloc    allocState
-	linkable bool // made by Tmpfile and never named
-	orphan   bool // on the orphan list
+	linkable bool        // made by Tmpfile and never named
+	orphan   atomic.Bool // on the orphan list; changed under its lock
 
 	stream stream     // the sequential reader, for read-ahead
 	bets   mpage.Bets // the engine's
@@ -33,9 +33,10 @@ type Inode struct {
 
 	// Guarded by the lock of the inode's shard of the inode table.
 	refs       uint64
+	kept       uint64 // see Keep
 	state      loadState
 	err        error  // with loadFailed
-	prev, next *Inode // in the shard's list of unreferenced inodes, while refs is 0
+	prev, next *Inode // in the shard's list of idle inodes, while refs is 0
 }
 
 // RootIno is the inode number of the root directory.
@@ -86,9 +87,13 @@ func (fs *FS) InodeByHandle(ino, generation uint32) (*Inode, error) {
 	return in, nil
 }
 
-// Held is the inode of a number to which the caller knows that it holds a reference;
-// no further one is taken. It is nil when nobody holds one.
-func (fs *FS) Held(ino uint32) *Inode { return fs.inodes.held(ino) }
+// Keep turns a reference into one to the inode's number alone, which Forget gives back. The
+// inode lives on as if referenced, but need not stay in memory: a kernel that knows of
+// a million files costs a few bytes for each.
+func (in *Inode) Keep() { in.fs.inodes.keep(in) }
+
+// Forget gives n of the references back that Keep made for an inode number.
+func (fs *FS) Forget(ino uint32, n uint64) { fs.inodes.release(ino, n) }
 
 // PrefetchInodes reads the inode table blocks of the inodes that are about to be
 // wanted, with few large I/Os. Numbers out of range are passed over.

@@ -1,3 +1,5 @@
+//go:build linux
+
 package ext2
 
 import (
@@ -176,13 +178,14 @@ type faultRun struct {
 }
 
 func runFaults(im *hostile.Image, do func(u *faultUser), rule *blockiotest.Rule, discard bool) *faultRun {
+	defer hangs(fmt.Sprintf("%s with %+v", im.Name, rule))()
 	r := &faultRun{faultUser: &faultUser{promise: map[string]uint64{}}, dev: im.Device()}
 	r.fault = blockiotest.NewFault(r.dev)
 	if rule != nil {
 		r.fault.Fail(*rule)
 	}
 	never := func(time.Duration, func()) {}
-	fs, err := New(r.fault, Options{Logger: testLogger(&r.log), Discard: discard, testing: testHooks{after: never}})
+	fs, err := New(r.fault, Options{Logger: testLogger(&r.log), Discard: discard, testing: Hooks{After: never}})
 	if !r.told("mount", err) {
 		return r
 	}
@@ -317,7 +320,6 @@ func TestIOFaults(t *testing.T) {
 		for _, w := range faultWork {
 			t.Run(name+"/"+w.name, func(t *testing.T) {
 				t.Parallel()
-				defer hangs(t.Name())()
 				failEach(t, seeds[name], w.do, name != "1k")
 			})
 		}

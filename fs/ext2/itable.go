@@ -1,15 +1,16 @@
 package ext2
 
 import (
+	"math"
 	"sync"
 	"unsafe"
 )
 
-// inodeTable holds the inodes in memory: those referenced, and the unreferenced ones
-// used last, as many as its share of the memory allows. It is divided by inode number
-// into shards, so that requests for different inodes rarely meet.
+// inodeTable holds the inodes in memory: those referenced, and the idle ones used last, as
+// many as its share of the memory allows. It is divided by inode number into shards, so
+// that requests for different inodes rarely meet.
 type inodeTable struct {
-	maxIdle int // unreferenced inodes kept, per shard
+	maxIdle int // idle inodes in memory, per shard
 	shards  [inodeShards]inodeShard
 }
 
@@ -19,7 +20,8 @@ type inodeShard struct {
 	mu     sync.Mutex
 	loaded sync.Cond // an inode left state loading
 	inodes map[uint32]*Inode
-	idle   Inode // list head: idle.next was used last, idle.prev is the next to go
+	away   map[uint32]uint32 // Inode.kept of inodes that left memory, where not 0
+	idle   Inode             // list head: idle.next was used last, idle.prev is the next to go
 	nIdle  int
 	_      [64]byte // keeps neighbours' locks out of each other's cache line
 }
@@ -41,7 +43,7 @@ func (t *inodeTable) init(maxBytes int64) {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.loaded.L = &sh.mu
-		sh.inodes = make(map[uint32]*Inode)
+		sh.inodes, sh.away = make(map[uint32]*Inode), make(map[uint32]uint32)
 		sh.idle.prev, sh.idle.next = &sh.idle, &sh.idle
 	}
 }
@@ -66,8 +68,9 @@ func (t *inodeTable) get(fs *FS, ino uint32) (*Inode, error) {
 		}
 		return in, nil
 	}
-	in := &Inode{fs: fs, ino: ino, refs: 1}
+	in := &Inode{fs: fs, ino: ino, refs: 1, kept: uint64(sh.away[ino])}
 	sh.inodes[ino] = in
+	delete(sh.away, ino)
 	sh.mu.Unlock()
 
 	err := in.load()
@@ -77,21 +80,41 @@ func (t *inodeTable) get(fs *FS, ino uint32) (*Inode, error) {
 	defer sh.loaded.Broadcast()
 	if err != nil {
 		in.state, in.err = loadFailed, err
-		delete(sh.inodes, ino)
+		sh.drop(in)
 		return nil, err
 	}
 	in.state = loadDone
 	return in, nil
 }
 
-func (t *inodeTable) held(ino uint32) *Inode {
+// keep is Inode.Keep.
+func (t *inodeTable) keep(in *Inode) {
+	sh := t.shard(in.ino)
+	sh.mu.Lock()
+	in.kept++
+	sh.mu.Unlock()
+	t.put(in, 1)
+}
+
+// release is FS.Forget.
+func (t *inodeTable) release(ino uint32, n uint64) {
 	sh := t.shard(ino)
 	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if in := sh.inodes[ino]; in != nil && in.refs > 0 && in.state == loadDone {
-		return in
+	in := sh.inodes[ino]
+	if in == nil {
+		if kept := uint64(sh.away[ino]); kept > n {
+			sh.away[ino] = uint32(kept - n)
+		} else {
+			delete(sh.away, ino)
+		}
+		sh.mu.Unlock()
+		return
 	}
-	return nil
+	sh.unidle(in)
+	in.refs++
+	in.kept -= min(n, in.kept)
+	sh.mu.Unlock()
+	t.put(in, 1)
 }
 
 func (t *inodeTable) ref(in *Inode, n uint64) {
@@ -108,8 +131,11 @@ func (t *inodeTable) insert(in *Inode) bool {
 	in.refs, in.state = 1, loadDone
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	if sh.away[in.ino] > 0 {
+		return false
+	}
 	if old := sh.inodes[in.ino]; old != nil {
-		if old.refs > 0 && old.state != loadFailed {
+		if old.refs+old.kept > 0 && old.state != loadFailed {
 			return false
 		}
 		sh.unidle(old)
@@ -140,12 +166,12 @@ func (t *inodeTable) find(ino uint32) *Inode {
 }
 
 // put drops n references. Giving back more than are held counts as giving back all.
-// With the last one an inode without names is deleted.
+// With the last one, of those kept, too, an inode without names is deleted.
 func (t *inodeTable) put(in *Inode, n uint64) {
 	sh := t.shard(in.ino)
 	sh.mu.Lock()
 	held := in.refs
-	if held > 0 && n >= held && in.nameless.Load() && !in.fs.readOnly.Load() {
+	if held > 0 && n >= held && in.kept == 0 && in.nameless.Load() && !in.fs.readOnly.Load() {
 		in.refs, in.state, in.err = 1, loadFailed, ErrStale // nobody gets it any more
 		sh.mu.Unlock()
 		in.fs.reap(in)
@@ -159,12 +185,27 @@ func (t *inodeTable) put(in *Inode, n uint64) {
 	}
 	in.refs -= min(n, held)
 	var out *Inode
-	if held > 0 && in.refs == 0 && sh.inodes[in.ino] == in { // else it came to nothing
+	if held > 0 && in.refs == 0 && in.mayLeave() && sh.inodes[in.ino] == in { // else it came to nothing
 		out = sh.makeIdle(in, t.maxIdle)
 	}
 	sh.mu.Unlock()
 	if out != nil {
 		out.dir.evicted()
+	}
+}
+
+// mayLeave tells whether there is nothing to an unreferenced inode but what the image has. A
+// directory that somebody keeps remembers where it was found; what is on its way to be
+// deleted stands on the list of orphans.
+func (in *Inode) mayLeave() bool {
+	return in.kept == 0 || in.kept <= math.MaxUint32 && !in.IsDir() && !in.nameless.Load() && !in.orphan.Load()
+}
+
+// drop takes an inode out of memory. The shard is locked.
+func (sh *inodeShard) drop(in *Inode) {
+	delete(sh.inodes, in.ino)
+	if in.kept > 0 {
+		sh.away[in.ino] = uint32(in.kept)
 	}
 }
 
@@ -179,7 +220,7 @@ func (sh *inodeShard) makeIdle(in *Inode, limit int) *Inode {
 	}
 	out := sh.idle.prev
 	sh.unidle(out)
-	delete(sh.inodes, out.ino)
+	sh.drop(out)
 	return out
 }
 

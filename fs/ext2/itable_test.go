@@ -1,3 +1,5 @@
+//go:build linux
+
 package ext2
 
 import (
@@ -51,6 +53,17 @@ func manyInodes(t testing.TB, n int) []byte {
 	return b
 }
 
+// held is the inode of a number in memory that somebody has a reference to.
+func (t *inodeTable) held(ino uint32) *Inode {
+	sh := t.shard(ino)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if in := sh.inodes[ino]; in != nil && in.refs > 0 && in.state == loadDone {
+		return in
+	}
+	return nil
+}
+
 func TestInodeReferences(t *testing.T) {
 	fs := craft(t, 1024).open(Options{})
 	a, err := fs.Inode(fileIno)
@@ -61,16 +74,16 @@ func TestInodeReferences(t *testing.T) {
 	if err != nil || a != b {
 		t.Fatalf("two inodes for one number: %p %p, %v", a, b, err)
 	}
-	if fs.Held(fileIno) != a {
+	if fs.inodes.held(fileIno) != a {
 		t.Error("Held does not find a referenced inode")
 	}
 	a.Ref(3)
 	a.Put(4)
-	if fs.Held(fileIno) != a {
+	if fs.inodes.held(fileIno) != a {
 		t.Error("gone with one reference left")
 	}
 	a.Put(1)
-	if fs.Held(fileIno) != nil {
+	if fs.inodes.held(fileIno) != nil {
 		t.Error("Held gives an inode that nobody holds")
 	}
 	c, err := fs.Inode(fileIno)
@@ -81,6 +94,63 @@ func TestInodeReferences(t *testing.T) {
 	if _, idle := inodesInMemory(fs); idle != 2 {
 		t.Errorf("%d idle inodes, expected the root and one", idle)
 	}
+}
+
+// TestKeptInodes: an inode that is kept lives on, in memory or not, until it is forgotten
+// as often as it was kept.
+func TestKeptInodes(t *testing.T) {
+	w := makeWritable(t, ext2test.Options{Size: 8 << 20, BlockSize: 1024, Inodes: 2000}, Options{CacheBytes: 512 << 10})
+	const n = 1000
+	inos := make([]uint32, n)
+	for i := range inos {
+		f := w.create(name(i), disk.ModeReg|0o644)
+		inos[i] = f.Ino()
+		f.Ref(1)
+		f.Keep()
+		f.Keep()
+	}
+	d := w.create("d", disk.ModeDir|0o755)
+	d.Keep()
+	limit := w.fs.inodes.maxIdle * inodeShards
+	all, idle := inodesInMemory(w.fs)
+	if idle > limit || all > idle+2 { // the root, and d
+		t.Errorf("%d inodes in memory, %d idle; at most %d", all, idle, limit)
+	}
+	away := 0
+	for i := range w.fs.inodes.shards {
+		away += len(w.fs.inodes.shards[i].away)
+	}
+	if away+all != n+2 {
+		t.Errorf("%d inodes in memory and %d away of %d", all, away, n+2)
+	}
+	free := func() int64 { must(0, w.fs.Sync())(t); return int64(w.fs.Statfs().FreeInodes) }
+	before := free()
+	for i, ino := range inos {
+		w.wantErr("unlink", w.root.Unlink(name(i)), nil)
+		w.fs.Forget(ino, 1)
+		if in := must(w.fs.Inode(ino))(t); in.Attr().Nlink != 0 {
+			t.Fatalf("inode %d has %d links", ino, in.Attr().Nlink)
+		} else {
+			in.Put(1)
+		}
+	}
+	if now := free(); now != before {
+		t.Errorf("%d inodes are free, %d before: kept ones were deleted", now, before)
+	}
+	for _, ino := range inos {
+		w.fs.Forget(ino, 5) // too many are as good as all
+	}
+	w.fs.reaper.wait()
+	if now := free(); now != before+n {
+		t.Errorf("%d inodes are free, want %d", now, before+n)
+	}
+	for i := range w.fs.inodes.shards {
+		if k := len(w.fs.inodes.shards[i].away); k > 0 {
+			t.Errorf("%d inodes of shard %d are still kept", k, i)
+		}
+	}
+	w.fs.Forget(d.Ino(), 1)
+	w.close()
 }
 
 // TestInodesBounded: unreferenced inodes leave memory when there are too many; the
@@ -112,7 +182,7 @@ func TestInodesBounded(t *testing.T) {
 		t.Errorf("%d inodes in memory, %d idle, %d held; limit %d", all, idle, len(held), limit)
 	}
 	for i, in := range held {
-		if fs.Held(fileIno+uint32(i)*10) != in {
+		if fs.inodes.held(fileIno+uint32(i)*10) != in {
 			t.Fatalf("inode %d was referenced and is gone", in.Ino())
 		}
 		in.Put(1)
@@ -141,7 +211,7 @@ func TestInodesParallel(t *testing.T) {
 					if !errors.Is(err, ErrStale) {
 						t.Errorf("inode %d: %v", ino, err)
 					}
-				case err != nil || in.Ino() != ino || fs.Held(ino) != in:
+				case err != nil || in.Ino() != ino || fs.inodes.held(ino) != in:
 					t.Errorf("inode %d: %v", ino, err)
 				default:
 					in.Ref(2)
@@ -254,7 +324,7 @@ func BenchmarkInode(b *testing.B) {
 	})
 	b.Run("held", func(b *testing.B) {
 		for b.Loop() {
-			if fs.Held(fileIno) == nil {
+			if fs.inodes.held(fileIno) == nil {
 				b.Fatal("not held")
 			}
 		}

@@ -111,7 +111,7 @@ func (fs *FS) openJournal() error {
 	w := &fs.journal
 	w.plain = cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize, NoBarrier: fs.opts.NoBarrier}
 	switch has := fs.sb.HasCompat(disk.CompatHasJournal); {
-	case fs.opts.testing.writer != nil || fs.opts.Superblock != 0 || fs.sb.RevLevel == disk.GoodOldRev:
+	case fs.opts.Superblock != 0 || fs.sb.RevLevel == disk.GoodOldRev:
 		return nil // the journal belongs to the usual superblock; revision 0 has none
 	case has:
 		return fs.openOwnJournal()

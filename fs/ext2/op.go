@@ -72,7 +72,7 @@ func (in *Inode) flushLocked() error {
 		return err
 	}
 	defer buf.Release()
-	if in.orphan {
+	if in.orphan.Load() {
 		in.fs.orphans.encodeLocked(in, buf, off)
 		return nil
 	}

@@ -3,8 +3,6 @@ package ext2
 import (
 	"log/slog"
 	"time"
-
-	"github.com/ext2fuse/ext2fuse/cache"
 )
 
 // Options steer Open and New. The zero value asks for a read-write mount of the whole
@@ -75,15 +73,7 @@ type Options struct {
 	// Logger gets warnings and damage found; nil is slog.Default().
 	Logger *slog.Logger
 
-	testing testHooks
-}
-
-// testHooks are what tests of this package put in the place of the real thing.
-type testHooks struct {
-	writer   func(*FS) cache.Writer      // instead of the journal
-	after    func(time.Duration, func()) // instead of time.AfterFunc
-	maxDirty int                         // blocks of one epoch
-	wrap     func(cache.Writer) cache.Writer
+	testing Hooks
 }
 
 // DefaultCacheBytes is the default of Options.CacheBytes.

@@ -35,7 +35,7 @@ func (l *orphanList) any() bool {
 // addOrphanLocked puts the inode at the head of the list; the caller flushes it
 // afterwards. The inode's lock is held, exclusively, and an operation runs.
 func (in *Inode) addOrphanLocked() error {
-	if in.orphan {
+	if in.orphan.Load() {
 		return nil
 	}
 	l := &in.fs.orphans
@@ -49,14 +49,14 @@ func (in *Inode) addOrphanLocked() error {
 	}
 	l.at[in.ino] = orphanLinks{0, l.head}
 	l.head = in.ino
-	in.orphan = true
+	in.orphan.Store(true)
 	return nil
 }
 
 // dropOrphanLocked takes the inode off the list; the caller flushes it afterwards. The
 // inode's lock is held, exclusively, and an operation runs.
 func (in *Inode) dropOrphanLocked() error {
-	if !in.orphan {
+	if !in.orphan.Load() {
 		return nil
 	}
 	fs, l := in.fs, &in.fs.orphans
@@ -78,7 +78,7 @@ func (in *Inode) dropOrphanLocked() error {
 		l.at[at.next] = orphanLinks{at.prev, l.at[at.next].next}
 	}
 	delete(l.at, in.ino)
-	in.orphan = false
+	in.orphan.Store(false)
 	return nil
 }
 
@@ -197,7 +197,8 @@ func (fs *FS) readOrphan(ino uint32) (in *Inode, why string) {
 	if err != nil {
 		return nil, err.Error()
 	}
-	in = &Inode{fs: fs, ino: ino, raw: raw, typ: raw.Mode & disk.ModeFmt, orphan: true}
+	in = &Inode{fs: fs, ino: ino, raw: raw, typ: raw.Mode & disk.ModeFmt}
+	in.orphan.Store(true)
 	if raw.Links > 0 && !in.IsReg() {
 		return nil, "which is in use"
 	}

@@ -41,7 +41,7 @@ func (fs *FS) startWriting() error {
 		AfterDurable:   fs.released,
 		Failed:         fs.writingFailed,
 		Waiting:        fs.waiting,
-		After:          fs.opts.testing.after,
+		After:          fs.opts.testing.After,
 	})
 	err := fs.markMounted()
 	if err == nil {
@@ -61,10 +61,7 @@ func (fs *FS) startWriting() error {
 
 // writer is what carries checkpoints to the device.
 func (fs *FS) writer() cache.Writer {
-	if w := fs.opts.testing.writer; w != nil {
-		return w(fs)
-	}
-	if wrap := fs.opts.testing.wrap; wrap != nil {
+	if wrap := fs.opts.testing.Wrap; wrap != nil {
 		return wrap(&fs.journal)
 	}
 	return &fs.journal
@@ -73,7 +70,7 @@ func (fs *FS) writer() cache.Writer {
 // maxDirty is how many blocks one epoch may dirty: a share of the cache, and no fewer
 // than several of the largest operations need.
 func (fs *FS) maxDirty() int {
-	if n := fs.opts.testing.maxDirty; n != 0 {
+	if n := fs.opts.testing.MaxDirty; n != 0 {
 		return n
 	}
 	return max(int(fs.cacheBytes())/dirtyShare/fs.blockSize, 4*freeCredits)
@@ -83,10 +80,12 @@ func (fs *FS) maxDirty() int {
 func (fs *FS) initSpace() {
 	sp := &fs.space
 	sp.groups = make([]groupState, len(fs.groups))
+	sp.roomy.blocks, sp.roomy.inodes = newGroupSet(len(fs.groups)), newGroupSet(len(fs.groups))
 	for g := range sp.groups {
 		st, d := &sp.groups[g], fs.groups[g].counts
 		st.freeBlocks, st.freeInodes, st.dirs = uint32(d.freeBlocks), uint32(d.freeInodes), uint32(d.dirs)
 		st.longest = fs.sb.BlocksPerGroup
+		sp.noteRoom(uint32(g), st)
 		sp.freeBlocks.Add(int64(d.freeBlocks))
 		sp.freeInodes.Add(int64(d.freeInodes))
 		sp.dirs.Add(int64(d.dirs))

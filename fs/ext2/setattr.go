@@ -87,9 +87,8 @@ func (in *Inode) maySetLocked(s *SetAttr) error {
 	if s.Kept {
 		return nil
 	}
-	guarded := in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0
-	sets := s.Mode != nil || s.UID != nil || s.GID != nil || s.Atime != nil || s.Mtime != nil
-	if guarded && (sets || s.Size != nil) || in.raw.Flags&disk.InodeImmutable != 0 && (s.AtimeNow || s.MtimeNow) {
+	sets := s.Mode != nil || s.UID != nil || s.GID != nil || s.Atime != nil || s.Mtime != nil || s.Size != nil
+	if in.raw.Flags&disk.InodeImmutable != 0 || in.raw.Flags&disk.InodeAppend != 0 && sets {
 		return ErrPerm
 	}
 	return nil

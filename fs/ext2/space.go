@@ -16,6 +16,7 @@ import (
 // durable: until then it stays set in an overlay, which the allocator looks at.
 type space struct {
 	groups []groupState
+	roomy  struct{ blocks, inodes groupSet } // groups with free blocks, with free inodes
 
 	freeBlocks atomic.Int64 // as the disk shall say
 	freeInodes atomic.Int64
@@ -46,6 +47,12 @@ type overlay struct {
 	pending uint32      // bits set in busy and clear in the bitmap until a release is durable
 	guard   bool        // busy also has bits that the bitmap wrongly has clear: it stays
 	checked bool        // the bitmap was looked through for such bits
+}
+
+// noteRoom follows a change of group g's counts. Its lock is held.
+func (sp *space) noteRoom(g uint32, st *groupState) {
+	sp.roomy.blocks.put(g, st.freeBlocks > 0)
+	sp.roomy.inodes.put(g, st.freeInodes > 0)
 }
 
 // release is a range of blocks, or inodes, of one group whose release is not durable yet.
@@ -222,9 +229,10 @@ func (fs *FS) descriptor(g uint32) (*cache.Buffer, error) {
 	return buf, nil
 }
 
-// writeDescLocked puts the group's counts into its descriptor, which stands in buf. The
-// group's lock is held.
+// writeDescLocked puts the group's counts, which changed, into its descriptor, which stands
+// in buf. The group's lock is held.
 func (fs *FS) writeDescLocked(buf *cache.Buffer, g uint32, st *groupState) {
+	fs.space.noteRoom(g, st)
 	per := fs.sb.DescPerBlock()
 	modify(buf, func(b []byte) {
 		at := b[g%per*disk.GroupDescSize:]

@@ -1,3 +1,5 @@
+//go:build linux
+
 package crashtest
 
 import (
@@ -23,12 +25,7 @@ type brokenWriter struct {
 
 func (b brokenWriter) Write(s *cache.Snapshot) error { return b.write(b.Writer, s) }
 
-func (b brokenWriter) Tidy(idle bool) error {
-	if t, ok := b.Writer.(cache.Tidier); ok {
-		return t.Tidy(idle)
-	}
-	return nil
-}
+func (b brokenWriter) Tidy(idle bool) error { return tidy(b.Writer, idle) }
 
 // lateContent is a device that content reaches only behind the sync that follows it.
 type lateContent struct {
@@ -160,15 +157,19 @@ func TestBrokenRules(t *testing.T) {
 		}, "somebody else's"},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			t.Parallel()
 			s := setup{name: "borrow-1k", image: small, seed: 3, scale: 3, prefixes: 1000, cuts: 3000, quiet: true}
-			if c.work != "" {
-				s.work = workloadNamed(c.work)[0]
+			for _, w := range workloads {
+				if w.name == c.work {
+					s.work = w
+				}
 			}
 			c.set(&s)
 			r := s.run(t)
-			t.Logf("found after %d states: %s", r.k, r.first)
+			states := r.row.prefixes + r.row.cuts
+			t.Logf("found after %d states: %s", states, r.first)
 			if r.row.violations == 0 {
-				t.Errorf("not found out in %d states", r.k)
+				t.Errorf("not found out in %d states", states)
 			}
 			if !strings.Contains(r.first, c.says) {
 				t.Errorf("found something else")

@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package fusefs
 
 import (
@@ -109,8 +111,7 @@ func (a *Adapter) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 		// Node 0 in an entry means that there is a name but nothing is said of
 		// its inode; the look-up that may follow gets the error.
 		if inode, err := a.fs.Inode(ino); err == nil {
-			at := inode.Attr()
-			fillEntry(b.entries[i], &at)
+			a.fillEntry(b.entries[i], inode)
 		}
 	}
 	return fuse.OK

@@ -4,7 +4,9 @@
 // handed to package ext2, and answered. Each request is handled in the goroutine that
 // read it, and no request waits for another one that waits for the disk; see conn.
 // go-fuse decodes and encodes, but does not serve: its server keeps several readers
-// waiting, which costs a wake-up for each message, more than the answer itself.
+// waiting, which costs a wake-up for each message, more than the answer itself. READ is
+// decoded and answered here, since its content may go to the kernel by way of a pipe and
+// never be in this process's memory; see conn.answerRead.
 //
 // # Nodes
 //

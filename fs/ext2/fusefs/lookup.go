@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package fusefs
 
 import (
@@ -29,8 +31,7 @@ func (a *Adapter) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, 
 	if err != nil {
 		return status(err)
 	}
-	at := in.Attr()
-	fillEntry(out, &at)
+	a.fillEntry(out, in)
 	return fuse.OK
 }
 
@@ -42,16 +43,13 @@ func (a *Adapter) lookupHandle(ino uint32, out *fuse.EntryOut) fuse.Status {
 	if err != nil {
 		return status(err)
 	}
-	at := in.Attr()
-	fillEntry(out, &at)
+	a.fillEntry(out, in)
 	return fuse.OK
 }
 
 // Forget gives back what look-ups and READDIRPLUS entries took.
 func (a *Adapter) Forget(node, n uint64) {
-	if in := a.fs.Held(inoOf(node)); in != nil {
-		in.Put(n)
-	}
+	a.fs.Forget(inoOf(node), n)
 }
 
 // Readlink gives the target of a symbolic link. The kernel keeps it.

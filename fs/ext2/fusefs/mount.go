@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package fusefs
 
 import (
@@ -10,20 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// MountError tells why a file system could not be mounted or unmounted, and what to
-// do.
-type MountError struct {
-	Dir    string // the mount point
-	Reason string
-	Err    error // what the host said; may be nil
-}
-
-// Error says it in one line.
-func (e *MountError) Error() string { return e.Dir + ": " + e.Reason }
-
-// Unwrap gives what the host said.
-func (e *MountError) Unwrap() error { return e.Err }
 
 // mounted is a connection to the kernel that is attached to the tree.
 type mounted struct {
@@ -56,10 +44,10 @@ func attach(dir string, o *Options, readOnly bool) (*mounted, error) {
 	if err != nil {
 		return nil, &MountError{Dir: dir, Reason: deviceReason(err), Err: err}
 	}
-	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%d,default_permissions,max_read=%d",
+	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%d,max_read=%d",
 		fd, os.Getuid(), os.Getgid(), o.MaxRead)
-	if o.AllowOther {
-		data += ",allow_other"
+	for _, w := range permissionWords(o) {
+		data += "," + w
 	}
 	source := o.Source
 	if source == "" {
@@ -82,8 +70,8 @@ func CheckMountPoint(dir string) (string, error) {
 		err = unix.ENOTCONN // the kernel had the attributes still
 	}
 	switch {
-	case errors.Is(err, unix.ENOTCONN):
-		return "", &MountError{Dir: dir, Err: err,
+	case dead(dir):
+		return "", &MountError{Dir: dir, Err: unix.ENOTCONN,
 			Reason: "a FUSE mount whose daemon is gone is in the way; remove it with \"umount " + dir + "\" or \"fusermount3 -u " + dir + "\""}
 	case errors.Is(err, os.ErrNotExist):
 		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point does not exist; make the directory first"}
@@ -142,7 +130,7 @@ func detach(dir string, helped, lazy bool) error {
 	if lazy {
 		flags |= unix.MNT_DETACH
 	}
-	err := unmount(dir, flags)
+	err := unix.Unmount(dir, flags)
 	switch {
 	case err == nil:
 		return nil
@@ -152,20 +140,10 @@ func detach(dir string, helped, lazy bool) error {
 	return &MountError{Dir: dir, Reason: "unmount failed: " + cause(err), Err: err}
 }
 
-// unmount calls umount(2), which waits for this very process (see hold).
-func unmount(dir string, flags int) error {
-	done := make(chan error)
-	go func() {
-		_ = apart() // where it fails, there is no hold
-		done <- unix.Unmount(dir, flags)
-	}()
-	return <-done
-}
-
 // helperOptions are the options for fusermount3, which wants the flags of mount(2) as
 // words.
 func helperOptions(o *Options, flags uintptr) string {
-	words := []string{"nosuid", "nodev", "default_permissions", fmt.Sprintf("max_read=%d", o.MaxRead), "subtype=" + escape(o.Subtype)}
+	words := []string{"nosuid", "nodev", fmt.Sprintf("max_read=%d", o.MaxRead), "subtype=" + escape(o.Subtype)}
 	if o.Source != "" {
 		words = append(words, "fsname="+escape(o.Source))
 	}
@@ -180,10 +158,19 @@ func helperOptions(o *Options, flags uintptr) string {
 			words = append(words, f.word)
 		}
 	}
-	if o.AllowOther {
-		words = append(words, "allow_other")
-	}
+	words = append(words, permissionWords(o)...)
 	return strings.Join(words, ",")
+}
+
+// permissionWords say who may enter, and who checks what he may do there.
+func permissionWords(o *Options) []string {
+	switch {
+	case o.FakeRoot:
+		return nil
+	case o.AllowOther:
+		return []string{"default_permissions", "allow_other"}
+	}
+	return []string{"default_permissions"}
 }
 
 // escape protects the separators of an option list.

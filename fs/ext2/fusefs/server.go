@@ -1,10 +1,10 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package fusefs
 
 import (
-	"log"
 	"log/slog"
 	"runtime/debug"
-	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -12,36 +12,6 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 )
-
-// Options steer a mount.
-type Options struct {
-	// Source is the first field in /proc/mounts, Subtype what stands behind "fuse."
-	// in the third.
-	Source, Subtype string
-	// AllowOther lets users other than the mounting one in.
-	AllowOther bool
-	// NoACL: the file system shows no POSIX ACLs, so the kernel need not ask.
-	NoACL bool
-	// WriteBack has the kernel collect writes (FUSE's write-back cache).
-	WriteBack bool
-	// Flags are those of mount(2): MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, ….
-	// A plain user's mount has MS_NOSUID and MS_NODEV whatever they say.
-	Flags uintptr
-	// MaxRead bounds a READ request in bytes; 0 is 1 MiB, which is also the most.
-	MaxRead int
-	// ReadAhead is what the kernel reads ahead of a sequential reader, in bytes;
-	// negative is DefaultReadAhead. Only root can set it.
-	ReadAhead int64
-	// Finish, if set, makes the image complete, and closes it: it is called once, when the
-	// file system is unmounted and nothing asks it any more. Where the kernel allows it,
-	// umount(2) returns after it, whoever calls umount(2).
-	Finish func()
-	// Logger gets warnings and the traces of handlers that panicked; nil is
-	// slog.Default().
-	Logger *slog.Logger
-	// Messages, if set, gets two lines for every message: the request, the answer.
-	Messages *log.Logger
-}
 
 const (
 	// maxRequest is the largest READ or WRITE, in bytes: what the kernel can do.
@@ -79,6 +49,7 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	}
 	a := New(fs)
 	a.writeback = o.WriteBack && a.writable
+	a.owners = owners{o.UID, o.GID, o.FakeRoot}
 	s := &Server{fs: fs, dir: m.dir, helped: m.helped, done: make(chan struct{})}
 	s.conn = newConn(m.fd, a, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
 	s.conn.messages = o.Messages
@@ -95,22 +66,12 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 		a.flush = s.conn.flush
 	}
 	s.conn.start()
-	finish := sync.OnceFunc(func() {
-		if o.Finish != nil {
-			o.Finish()
-		}
-	})
-	var h *hold
-	if o.Finish != nil {
-		if h, err = newHold(s.conn, m.dir, finish); err != nil {
-			o.Logger.Debug("umount(2) will not wait for the image to be complete", "mount", m.dir, "error", err)
-		}
-	}
 	go func() {
 		<-s.conn.done
 		s.conn.pipes.close()
-		h.end()
-		finish()
+		if o.Finish != nil {
+			o.Finish()
+		}
 		_ = unix.Close(m.fd) // who looks for the connection knows that all is done: see Unmount
 		close(s.done)
 	}()
@@ -130,7 +91,7 @@ func serverOptions(o *Options, readOnly bool) *fuse.MountOptions {
 		// The page cache is dropped by notify, never by guesses from times.
 		ExplicitDataCacheControl: true,
 		EnableSymlinkCaching:     true,
-		EnableAcl:                !o.NoACL,
+		EnableAcl:                !o.NoACL && !o.FakeRoot, // it brings default_permissions
 		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPORT_SUPPORT |
 			fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO | fuse.CAP_IOCTL_DIR,
 		PanicHandler: func(p any) fuse.Status {

@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package loadtest
 
 import (
@@ -304,7 +306,7 @@ func protected(t *testing.T, dir string, r *report) {
 		must(t, os.WriteFile(p("d"+flag+"/in"), []byte("data"), 0o644))
 		run(t, "", "chattr", flag, p("f"+flag), p("d"+flag))
 		f, d := p("f"+flag), p("d"+flag)
-		r.add("%s truncate %v, chmod %v, unlink %v, rename %v, link %v, xattr %v, of no namespace %v %v", flag, unix.Truncate(f, 0), unix.Chmod(f, 0o600),
+		r.add("%s truncate %v, chmod %v, chown to nobody else %v, unlink %v, rename %v, link %v, xattr %v, of no namespace %v %v", flag, unix.Truncate(f, 0), unix.Chmod(f, 0o600), unix.Chown(f, -1, -1),
 			unix.Unlink(f), unix.Rename(f, p("g")), unix.Link(f, p("l")), unix.Setxattr(f, "user.a", []byte("b"), 0),
 			unix.Setxattr(f, "none.a", nil, 0), unix.Removexattr(f, "none.a"))
 		r.add("%s in directory: create %v, unlink %v, mkdir %v, rename in %v, too long a link %v", flag, os.WriteFile(d+"/new", nil, 0o644) != nil,

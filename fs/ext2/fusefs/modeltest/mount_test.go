@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package modeltest
 
 import (
@@ -137,7 +139,7 @@ func newPair(t *testing.T, s *shape) (*Pair, error) {
 	ours, theirs := filepath.Join(dir, "ours.img"), filepath.Join(dir, "theirs.img")
 	p := &Pair{Ours: filepath.Join(dir, "ours"), Theirs: filepath.Join(dir, "theirs"),
 		// The kernel's client knows no holes of files whose writes it collects.
-		NoHoles: writeBack()}
+		WriteBack: writeBack()}
 	const id = "6a3b1c1e-97a3-4c4e-8d5f-0f9b6f0c8a11"
 	args := append([]string{"-q", "-F", "-t", "ext2", "-U", id, "-E", "hash_seed=" + id + ",lazy_itable_init=0"}, s.image...)
 	if err := errors.Join(os.Mkdir(p.Ours, 0o755), os.Mkdir(p.Theirs, 0o755),

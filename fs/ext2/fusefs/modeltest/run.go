@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package modeltest
 
 import (
@@ -14,7 +16,7 @@ import (
 // Pair is two equal, freshly mounted file systems: ours and the oracle.
 type Pair struct {
 	Ours, Theirs string // mount points
-	NoHoles      bool   // see Side
+	WriteBack    bool   // see Side
 	// Remount unmounts both, checks both images and mounts them again.
 	Remount func() error
 	// Done unmounts both and checks both images.
@@ -97,7 +99,7 @@ func Run(p *Pair, seqs [][]Op, full bool) *Divergence {
 func runWorker(p *Pair, w int, ops []Op, top string, full bool) *Divergence {
 	ours, theirs := NewSide(p.Ours), NewSide(p.Theirs)
 	theirs.FillHoles = true
-	ours.NoHoles, theirs.NoHoles = p.NoHoles, p.NoHoles
+	ours.WriteBack, theirs.WriteBack = p.WriteBack, p.WriteBack
 	defer ours.Close()
 	defer theirs.Close()
 	var before []string

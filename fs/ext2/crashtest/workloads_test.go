@@ -1,3 +1,5 @@
+//go:build linux
+
 package crashtest
 
 import (
@@ -33,6 +35,7 @@ var workloads = []workload{
 	{"reuse", reuse},
 	{"mix", mixed},
 	{"mounts", mounts},
+	{"parallel", parallel},
 }
 
 // sometimes lets what the background has to do come, or a commit, in three of n cases.
@@ -330,7 +333,7 @@ func openUnlinked(d *driver) {
 		d.sometimes(6)
 		if i%4 == 3 {
 			d.rmdir(p)
-		} else {
+		} else if h != nil {
 			d.unlink(p)
 			d.writeHandle(h, d.rnd.Int64N(40_000), 1+d.rnd.Int64N(10_000))
 		}
@@ -454,16 +457,6 @@ func mounts(d *driver) {
 			d.remount()
 		}
 	}
-}
-
-// workloadNamed finds workloads by a name, all of them by "".
-func workloadNamed(name string) (found []workload) {
-	for _, w := range workloads {
-		if name == "" || w.name == name {
-			found = append(found, w)
-		}
-	}
-	return found
 }
 
 // kinds counts the operations that succeeded, by their first word: a workload that the

@@ -1,3 +1,5 @@
+//go:build linux
+
 package crashtest
 
 import (
@@ -57,6 +59,7 @@ type found struct {
 	image  *blockiotest.Mem
 	byPath map[string]*check.Node
 	facts  map[string]*facts // by the first path
+	noise  []*check.Node     // what the model does not know
 }
 
 // replay recovers the journal as a mount does that then does no more, and looks at what
@@ -85,6 +88,10 @@ func look(m *blockiotest.Mem, orphans bool) (*found, error) {
 			continue
 		}
 		slices.Sort(n.Paths)
+		if isNoise(n.Paths[0]) {
+			f.noise = append(f.noise, n)
+			continue
+		}
 		f.byPath[n.Paths[0]], f.facts[n.Paths[0]] = n, factsOf(n)
 	}
 	return f, nil
@@ -154,6 +161,13 @@ func (f *found) same(g *found) string {
 // verdict tells what is wrong with what was recovered, "" for nothing, if the power failed
 // between operations lo and hi.
 func (j *judge) verdict(f *found, lo, hi int) string {
+	for _, n := range f.noise {
+		if n.Inode.IsReg() {
+			if complaint := f.noiseContent(n); complaint != "" {
+				return complaint
+			}
+		}
+	}
 	sum := f.digest()
 	all := j.byDigest[sum]
 	complaint := ""

@@ -1,9 +1,10 @@
+//go:build linux
+
 package crashtest
 
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,6 +32,7 @@ type setup struct {
 	mountEvery, tornEvery, fsckEvery, kernelEvery int
 
 	killed  bool // the daemon dies, the host does not
+	second  bool // the image is one that a power cut left in the midst of another load
 	settled bool // only moments right behind a sync, at which a plain mount is whole, too
 
 	// Rules that are broken to see that it is found out.
@@ -71,6 +73,23 @@ func (r *row) add(s row) {
 // maxViolations ends a run: the first ones say it all.
 const maxViolations = 3
 
+// begin is the image that the workload finds.
+func (s *setup) begin(t testing.TB) *blockiotest.Mem {
+	if !s.second {
+		return Image(t, s.image)
+	}
+	first := *s
+	first.second, first.seed, first.work = false, s.seed+1000, workload{"mix", mixed}
+	_, f := first.record(t)
+	for n := len(f.log) * 3 / 4; n > 0; n-- {
+		if image, _ := f.image(moment{n, min(f.open(n), 1)}); !between(image) {
+			return image
+		}
+	}
+	t.Fatal("the first load never had a journal")
+	return nil
+}
+
 // record carries out the workload.
 func (s *setup) record(t testing.TB) (*driver, *film) {
 	t.Helper()
@@ -91,7 +110,7 @@ type runner struct {
 	j   *judge
 	dir string
 	row row
-	k   int // moments looked at
+	k   int // counts moments
 
 	first string // violation, when they are only counted
 }
@@ -101,6 +120,9 @@ func (s *setup) run(t testing.TB) *runner {
 	t.Helper()
 	d, f := s.record(t)
 	r := &runner{t: t, s: s, j: newJudge(d, f), dir: t.TempDir()}
+	for _, c := range s.work.name + s.name {
+		r.k += int(c) // so that short runs do not all leave out the same
+	}
 	r.row = row{work: s.work.name, name: s.name, block: s.image.BlockSize, ops: len(d.ops), events: len(f.log)}
 	for _, e := range f.log {
 		if e.Len == 0 {
@@ -119,8 +141,9 @@ func (s *setup) run(t testing.TB) *runner {
 			open++
 		}
 	}
+	s.cuts += max(s.prefixes-events, 0) // there are no more
 	if s.killed {
-		s.cuts = 0
+		s.prefixes, s.cuts = s.prefixes+s.cuts, 0
 	}
 	perEvent := float64(s.cuts) / float64(max(open, 1))
 	prefix, cut := 0.0, 0.0
@@ -181,11 +204,11 @@ func (r *runner) replayed(image *blockiotest.Mem, lo, hi int) string {
 	return r.j.verdict(f, lo, hi)
 }
 
-// recovered is what the replay of the journal gives, where there is one to replay.
+// recovered is what the replay of the journal gives, and where there is none yet, or none
+// any more, what the next mount makes of the image.
 func (r *runner) recovered(image *blockiotest.Mem) (*found, error) {
 	if between(image) && !r.s.settled {
-		r.row.fscks++
-		return preen(image, r.dir, false)
+		return mountAndUnmount(image.Clone())
 	}
 	return replay(image)
 }
@@ -201,7 +224,7 @@ func (r *runner) look(image *blockiotest.Mem, lo, hi int) string {
 	}
 	if r.due(r.s.mountEvery) {
 		r.row.mounts++
-		g, err := mountAndUnmount(image.Clone(), r.dir)
+		g, err := mountAndUnmount(image.Clone())
 		if complaint := r.compare("mounting and unmounting", f, g, err); complaint != "" {
 			return complaint
 		}
@@ -211,16 +234,16 @@ func (r *runner) look(image *blockiotest.Mem, lo, hi int) string {
 			return complaint
 		}
 	}
-	if r.due(r.s.fsckEvery) {
+	if r.due(r.s.fsckEvery) || between(image) && r.due((r.s.fsckEvery+9)/10) {
 		r.row.fscks++
 		g, err := preen(image, r.dir, f.forgetful())
 		if complaint := r.compare("e2fsck -p", f, g, err); complaint != "" {
 			return complaint
 		}
 	}
-	if r.due(r.s.kernelEvery) {
+	if r.due(r.s.kernelEvery) && !between(image) {
 		r.row.kern++
-		g, err := kernelRecover(r.t, image, r.dir)
+		g, err := kernelRecover(image, r.dir)
 		if complaint := r.compare("the kernel", f, g, err); complaint != "" {
 			return complaint
 		}
@@ -265,19 +288,20 @@ func (r *runner) recoveryCut(image *blockiotest.Mem, f *found) string {
 // report tells of a violation all that is needed to look into it.
 func (r *runner) report(m moment, image *blockiotest.Mem, lost []string, lo, hi int, complaint string) {
 	var b strings.Builder
+	complaint = complaint[:min(len(complaint), 4000)]
 	fmt.Fprintf(&b, "%s, %s, at %v of %d events (last sync before event %d):\n%s\n", r.s.work.name, r.s.name, m, len(r.j.film.log), r.j.film.from, complaint)
 	if len(lost) > 0 {
 		fmt.Fprintf(&b, "with no more lost than\n\t%s\n", strings.Join(lost[:min(len(lost), 20)], "\n\t"))
 	}
 	fmt.Fprintf(&b, "operations, the first of them durable:\n")
 	for k := max(lo, hi-25); k <= hi; k++ {
-		fmt.Fprintf(&b, "\t%d [%d,%d) %s\n", k, r.j.ops[k].begin, r.j.ops[k].end, r.j.ops[k].name)
+		fmt.Fprintf(&b, "\t%d [%d,%d) %.150s\n", k, r.j.ops[k].begin, r.j.ops[k].end, r.j.ops[k].name)
 	}
 	fmt.Fprintf(&b, "again: go test ./fs/ext2/crashtest -run TestCrash -crash.workload %s -crash.setup %s -crash.seed %d -crash.scale %d -crash.at %v -v",
-		r.s.work.name, r.s.name, r.s.seed, max(r.s.scale, 1), m)
+		r.s.work.name, r.s.name, r.s.seed, *flagScale, m)
 	if r.s.keep != "" {
 		path := filepath.Join(r.s.keep, fmt.Sprintf("%s-%s-%d-%d.img", r.s.work.name, r.s.name, m.n, m.cut))
-		if err := os.WriteFile(path, image.Bytes(0, image.Size()), 0o600); err == nil {
+		if err := store(image, path); err == nil {
 			fmt.Fprintf(&b, "\nthe image: %s", path)
 		}
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package crashtest
 
 import (
@@ -14,7 +16,9 @@ import (
 
 	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
+	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/check"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
@@ -64,18 +68,26 @@ func (k keepOpen) Close() error           { return nil }
 func (k keepOpen) Unwrap() blockio.Device { return k.Device }
 
 func newDriver(t testing.TB, s *setup) *driver {
-	d := &driver{t: t, rnd: rand.New(rand.NewPCG(s.seed, 4)), dev: blockiotest.NewRecorder(Image(t, s.image)), scale: max(s.scale, 1)}
+	d := &driver{t: t, rnd: rand.New(rand.NewPCG(s.seed, 4)), dev: blockiotest.NewRecorder(s.begin(t)), scale: max(s.scale, 1)}
 	d.top = keepOpen{d.dev}
 	if s.device != nil {
 		d.top = keepOpen{s.device(d.dev)}
 	}
 	hooks := s.hooks
 	hooks.After = d.after
+	hooks.Wrap = func(w cache.Writer) cache.Writer {
+		if s.hooks.Wrap != nil {
+			w = s.hooks.Wrap(w)
+		}
+		return promised{w, d}
+	}
 	d.opts = s.opts
 	d.opts.Logger = quiet
 	d.opts = d.opts.WithHooks(hooks)
-	d.ops = []op{{name: "start", durable: true}}
-	d.mountFirst()
+	if s.second {
+		d.ids = 1000 // what the first life wrote is not to be taken for this one's
+	}
+	d.begin()
 	return d
 }
 
@@ -89,31 +101,48 @@ func (d *driver) after(_ time.Duration, f func()) {
 
 func (d *driver) now() int { return len(d.ops) }
 
-// mountFirst mounts the image and has the model begin with what mke2fs put there.
-func (d *driver) mountFirst() {
-	d.ids++
-	d.root = &object{id: d.ids}
-	fs, err := ext2.New(d.dev.Base().Clone(), ext2.Options{ReadOnly: true, NoLoad: true, Logger: quiet})
+// begin has the model begin with what is on the image, and mounts it.
+func (d *driver) begin() {
+	f, err := replay(d.dev.Base())
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	defer fs.Close()
-	in, err := fs.Root()
-	if err != nil {
-		d.t.Fatal(err)
+	objects := map[uint32]*object{}
+	for _, n := range f.byPath {
+		d.ids++
+		objects[n.Ino] = d.adopt(f, n)
 	}
-	lost, err := in.Lookup("lost+found")
-	if err != nil {
-		d.t.Fatal(err)
+	for _, n := range f.byPath {
+		for _, p := range n.Paths {
+			if p != "/" {
+				objects[f.byPath[path.Dir(p)].Ino].change(0, func(v *version) { v.setKid(path.Base(p), objects[n.Ino]) })
+			}
+		}
 	}
-	d.ids++
-	obj := &object{id: d.ids}
-	obj.change(0, func(v *version) { v.mode = lost.Attr().Mode })
-	d.root.change(0, func(v *version) { v.mode = in.Attr().Mode; v.setKid("lost+found", obj) })
-	lost.Put(1)
-	in.Put(1)
-	d.ops[0].digest = d.root.treeAt(0).digest()
+	d.root = objects[disk.RootIno]
+	d.ops = []op{{name: "start", durable: true, digest: d.root.treeAt(0).digest()}}
+	if d.ops[0].digest != f.digest() {
+		d.t.Fatal("the model does not begin with what is there")
+	}
 	d.mount()
+}
+
+// adopt makes an object of what was found, its content included.
+func (d *driver) adopt(f *found, n *check.Node) *object {
+	o, x, bs := &object{id: d.ids}, f.facts[n.Paths[0]], int64(f.Super.BlockSize())
+	o.change(0, func(v *version) {
+		v.mode, v.uid, v.size, v.target, v.xattrs = x.mode, x.uid, x.size, x.target, x.xattrs
+		if !n.Inode.IsReg() {
+			return
+		}
+		for _, m := range n.Content {
+			at := int64(m.Logical) * bs
+			if part := min(bs, v.size-at); part > 0 {
+				v.put(f.image.View(int64(m.Block)*bs, bs)[:part], at, part)
+			}
+		}
+	})
+	return o
 }
 
 func (d *driver) mount() {

@@ -1,0 +1,94 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
+package loadtest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+)
+
+// A sparse image of 100 GiB is written near its start and near its end, and stays sparse.
+func TestSparse100GiB(t *testing.T) {
+	const size = 100 << 30
+	m := newMount(t, ext2test.Options{BlockSize: 4096, Size: size, Inodes: 100_000})
+	want := map[string][]byte{}
+	for i := range 300 { // directories at the top are spread over the image
+		name := fmt.Sprint("dir-", i, "/f")
+		want[name] = ext2test.Content(uint64(i), 20_000)
+		must(t, os.Mkdir(m.path(filepath.Dir(name)), 0o755))
+		must(t, os.WriteFile(m.path(name), want[name], 0o644))
+	}
+	m.finish()
+	first, last := uint64(size), uint64(0)
+	for _, word := range strings.Fields(ext2test.Debugfs(t, m.img, blocksOf(want)...)) {
+		if b, err := strconv.ParseUint(word, 10, 64); err == nil {
+			first, last = min(first, b), max(last, b)
+		}
+	}
+	if total := uint64(size / 4096); first > total/10 || last < total*9/10 {
+		t.Errorf("blocks from %d to %d of %d were written", first, last, total)
+	}
+	var st unix.Stat_t
+	must(t, unix.Stat(m.img, &st))
+	if st.Blocks > 1<<30/512 {
+		t.Errorf("the image takes %d MiB", st.Blocks/2048)
+	}
+	m.mount("ro")
+	for name, p := range want {
+		if got, err := os.ReadFile(m.path(name)); err != nil || !bytes.Equal(got, p) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+}
+
+// blocksOf are the commands of debugfs that list the blocks of the files.
+func blocksOf(files map[string][]byte) (commands []string) {
+	for name := range files {
+		commands = append(commands, "blocks /"+name)
+	}
+	return commands
+}
+
+// A tree of many files (a million in the soak) is made, found again, and removed.
+func TestManyFiles(t *testing.T) {
+	dirs, files := 20, 100
+	if *long {
+		dirs, files = 1000, 1000
+	}
+	o := ext2test.Options{BlockSize: 1024, Size: 64 << 20}
+	if *long {
+		o = ext2test.Options{BlockSize: 4096, Size: 8 << 30, Inodes: 1_100_000}
+	}
+	m := newMount(t, o)
+	d := daemonOf(t, m.img)
+	for i := range dirs {
+		dir := m.path(fmt.Sprint("dir-", i))
+		must(t, os.Mkdir(dir, 0o755))
+		fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_RDONLY, 0)
+		must(t, err)
+		for k := range files {
+			must(t, unix.Mknodat(fd, fmt.Sprint("file-", k), unix.S_IFREG|0o644, 0))
+		}
+		must(t, unix.Close(fd))
+	}
+	t.Logf("%d files made: at most %d KiB resident", dirs*files, d.status(t, "VmHWM"))
+	m.finish()
+	m.mount()
+	if n := strings.Count(run(t, m.dir, "find", ".", "-name", "file-*"), "\n"); n != dirs*files {
+		t.Errorf("%d files, not %d", n, dirs*files)
+	}
+	d = daemonOf(t, m.img)
+	run(t, m.dir, "sh", "-c", "rm -rf dir-*")
+	if kib := d.status(t, "VmHWM"); kib > 300<<10 && !*race {
+		t.Errorf("finding and removing them took %d KiB", kib)
+	}
+}
