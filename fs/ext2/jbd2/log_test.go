@@ -280,7 +280,7 @@ func TestLogPowerCuts(t *testing.T) {
 		for _, strange := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/strange=%t", name, strange), func(t *testing.T) {
 				t.Parallel()
-				const steps, cuts = 400, 150
+				const steps, cuts = 300, 80
 				seed := seedOfLoad()
 				sequence := uint32(0xFFFFFFFF - 100) // wraps around
 				mem := blockiotest.NewMem(logModelSize * 1024)
