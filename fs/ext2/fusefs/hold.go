@@ -51,10 +51,10 @@ type hold struct {
 // turn is one of the child's threads that call ustat(2).
 type turn struct {
 	number   byte
-	task     string          // its directory in /proc
-	tid      uint32          // of which the kernel says that it asks
-	errno    unix.Errno      // of the call that was refused
-	returned chan unix.Errno // of a call; closed when the child has ended
+	task     string     // its directory in /proc
+	tid      uint32     // of which the kernel says that it asks
+	errno    unix.Errno // of the call that was refused
+	returned chan byte  // the errno of a call; closed when the child has ended
 }
 
 // arrival is the STATFS of a turn's ustat(2).
@@ -126,7 +126,7 @@ func (h *hold) startChild(dev int) error {
 	}
 	h.child = cmd
 	for i := range h.turns {
-		t := &turn{number: byte(i), returned: make(chan unix.Errno, 1)}
+		t := &turn{number: byte(i), returned: make(chan byte, 1)}
 		if err := binary.Read(replies, binary.NativeEndian, &t.tid); err != nil {
 			return errors.Join(err, replies.Close())
 		}
@@ -141,7 +141,7 @@ func (h *hold) startChild(dev int) error {
 				close(h.turns[1].returned)
 				return
 			}
-			h.turns[b[0]&1].returned <- unix.Errno(b[1])
+			h.turns[b[0]&1].returned <- b[1]
 		}
 	}()
 	return nil
@@ -180,7 +180,7 @@ func (h *hold) ask(t *turn) (arrival, askState) {
 		case a := <-h.arrived:
 			return a, asked
 		case errno := <-t.returned:
-			t.errno = errno
+			t.errno = unix.Errno(errno)
 			return arrival{}, refused
 		case <-tick.C:
 			if t.waitsForLock() {
@@ -296,7 +296,7 @@ func (h *hold) stop() {
 		_ = h.calls.Close()
 	}
 	if h.child != nil {
-		go h.child.Wait()
+		go func() { _ = h.child.Wait() }() // how it ended is nobody's business
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
