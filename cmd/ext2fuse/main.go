@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command ext2fuse mounts an ext2 file system that lies in an image file or on a
 // block device, without the kernel's ext2 driver.
 //
@@ -22,8 +24,6 @@ package main
 
 import (
 	"os"
-
-	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
 )
 
 // The exit codes, as in mount(8).
@@ -36,6 +36,5 @@ const (
 )
 
 func main() {
-	fusefs.Child()
 	os.Exit(runAs(os.Args[0], os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -31,7 +31,7 @@ var (
 	ErrInvalid      = &Error{"invalid argument", syscall.EINVAL}
 	ErrStale        = &Error{"the inode is deleted or was reused", syscall.ESTALE}
 	ErrReadOnly     = &Error{"the file system is mounted read-only", syscall.EROFS}
-	ErrNoAttr       = &Error{"no such extended attribute", syscall.ENODATA}
+	ErrNoAttr       = &Error{"no such extended attribute", noAttr}
 	ErrRange        = &Error{"buffer too small for the result", syscall.ERANGE}
 	ErrNotSupported = &Error{"operation not supported", syscall.EOPNOTSUPP}
 	ErrNoData       = &Error{"no data or hole at or behind the offset", syscall.ENXIO}

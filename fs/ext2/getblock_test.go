@@ -1,3 +1,5 @@
+//go:build linux
+
 package ext2
 
 import (

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench holds ext2fuse against the kernel's ext2 driver (a loop mount), Debian's
 // fuse2fs and, for file data, a FUSE server that answers from memory: side by side in
 // one run on one machine, on the same image, in turns.

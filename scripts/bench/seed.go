@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -76,7 +78,7 @@ func enoughRoom(dir string, n int64) error {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return fmt.Errorf("statfs %s: %w", dir, err)
 	}
-	if free := int64(st.Bavail) * st.Bsize; free < n {
+	if free := int64(st.Bavail) * int64(st.Bsize); free < n {
 		return fmt.Errorf("%s has %d MiB free and %d MiB are needed; choose another place with -dir or BENCH_DIR", dir, free>>20, n>>20)
 	}
 	return nil

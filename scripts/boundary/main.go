@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command boundary draws docs/boundary.svg: what reaches the device when the first 17
 // blocks of a classic ext2 file are read, without the boundary rule, with it, and
 // with the indirect block riding along. The image comes from mke2fs, the reads are

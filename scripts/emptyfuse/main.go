@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 // Command emptyfuse is the ceiling of what a FUSE server in Go can do on a machine: it
 // serves files that all hold the same few bytes, from one buffer that never leaves the
 // processor's cache, and remembers everything for ever. A driver that reads from an

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command mountcompare holds a FUSE driver for ext2 against the kernel's: it mounts
 // an image with both, looks at everything a user can see, and tells what differs.
 // Without root, or for block sizes that the kernel does not mount, debugfs stands

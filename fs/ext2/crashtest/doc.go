@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package crashtest finds out what is left of a file system when the daemon is killed or
 // the power fails. It has tests only.
 //

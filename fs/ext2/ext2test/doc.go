@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package ext2test makes ext2 images for tests, and asks the judges about them.
 //
 // Images come from mke2fs (Make), get their content from mke2fs -d (Options.Root)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package ext2test
 
 import (
@@ -232,12 +234,21 @@ func (p populator) owners(dir string) {
 	if !p.root {
 		return
 	}
-	for _, id := range []int{0, 1, 1000, 65534, 65535, 65536, 65537, 1 << 24, 1<<31 - 1, 1 << 31, 1<<32 - 2} {
+	for _, id := range []int64{0, 1, 1000, 65534, 65535, 65536, 65537, 1 << 24, 1<<31 - 1, 1 << 31, 1<<32 - 2} {
 		path := filepath.Join(dir, fmt.Sprint(id))
 		p.file(path, []byte("owned\n"))
-		p.check(os.Lchown(path, id, (id+1)%(1<<32-1)))
+		p.check(os.Lchown(path, int(id), int((id+1)%(1<<32-1))))
 	}
 }
+
+// timespec is a time in what fields the machine has for it.
+func timespec(sec, nsec int64) (t unix.Timespec) {
+	set(&t.Sec, sec)
+	set(&t.Nsec, nsec)
+	return t
+}
+
+func set[T int32 | int64](field *T, v int64) { *field = T(v) }
 
 // times: before the epoch, past each wrap of 32 bits, to the nanosecond. What the
 // image cannot hold (inodes of 128 bytes) the kernel rounds or clamps.
@@ -246,8 +257,8 @@ func (p populator) times(dir string) {
 		for _, nsec := range []int64{0, 1, 999999999} {
 			path := filepath.Join(dir, fmt.Sprintf("%d.%09d", sec, nsec))
 			p.file(path, nil)
-			mtime := unix.Timespec{Sec: sec, Nsec: nsec}
-			atime := unix.Timespec{Sec: sec / 2, Nsec: 999999999 - nsec}
+			mtime := timespec(sec, nsec)
+			atime := timespec(sec/2, 999999999-nsec)
 			p.check(unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{atime, mtime}, unix.AT_SYMLINK_NOFOLLOW))
 		}
 	}

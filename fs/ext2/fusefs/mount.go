@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package fusefs
 
 import (
@@ -11,20 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MountError tells why a file system could not be mounted or unmounted, and what to
-// do.
-type MountError struct {
-	Dir    string // the mount point
-	Reason string
-	Err    error // what the host said; may be nil
-}
-
-// Error says it in one line.
-func (e *MountError) Error() string { return e.Dir + ": " + e.Reason }
-
-// Unwrap gives what the host said.
-func (e *MountError) Unwrap() error { return e.Err }
-
 // mounted is a connection to the kernel that is attached to the tree.
 type mounted struct {
 	fd     int
@@ -32,7 +20,7 @@ type mounted struct {
 	helped bool
 }
 
-func (m *mounted) detach(lazy bool) error { return detach(m.dir, m.helped, lazy, unix.Unmount) }
+func (m *mounted) detach(lazy bool) error { return detach(m.dir, m.helped, lazy) }
 
 // attach mounts a new connection on dir: root by mount(2), everybody else through
 // fusermount3.
@@ -133,9 +121,8 @@ func mountReason(err error) string {
 	return "mount failed: " + cause(err)
 }
 
-// detach unmounts dir: at once if nobody uses it, or with lazy in any case. umount is
-// umount(2), which for a server may be a child's (see hold).
-func detach(dir string, helped, lazy bool, umount func(string, int) error) error {
+// detach unmounts dir: at once if nobody uses it, or with lazy in any case.
+func detach(dir string, helped, lazy bool) error {
 	if helped {
 		return fuserunmount(dir, lazy)
 	}
@@ -143,7 +130,7 @@ func detach(dir string, helped, lazy bool, umount func(string, int) error) error
 	if lazy {
 		flags |= unix.MNT_DETACH
 	}
-	err := umount(dir, flags)
+	err := unix.Unmount(dir, flags)
 	switch {
 	case err == nil:
 		return nil

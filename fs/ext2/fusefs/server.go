@@ -1,10 +1,10 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 package fusefs
 
 import (
-	"log"
 	"log/slog"
 	"runtime/debug"
-	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -12,43 +12,6 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 )
-
-// Options steer a mount.
-type Options struct {
-	// Source is the first field in /proc/mounts, Subtype what stands behind "fuse."
-	// in the third.
-	Source, Subtype string
-	// AllowOther lets users other than the mounting one in.
-	AllowOther bool
-	// UID and GID, if set, are the owner and the group that all files show; what is stored
-	// stays as it is.
-	UID, GID *uint32
-	// FakeRoot: nobody's permissions are checked, who asks counts as root, and new files
-	// are root's. Nobody but the mounting user may enter.
-	FakeRoot bool
-	// NoACL: the file system shows no POSIX ACLs, so the kernel need not ask.
-	NoACL bool
-	// WriteBack has the kernel collect writes (FUSE's write-back cache).
-	WriteBack bool
-	// Flags are those of mount(2): MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, ….
-	// A plain user's mount has MS_NOSUID and MS_NODEV whatever they say.
-	Flags uintptr
-	// MaxRead bounds a READ request in bytes; 0 is 1 MiB, which is also the most.
-	MaxRead int
-	// ReadAhead is what the kernel reads ahead of a sequential reader, in bytes;
-	// negative is DefaultReadAhead. Only root can set it.
-	ReadAhead int64
-	// Finish, if set, makes the image complete, and closes it: it is called once, when the
-	// file system is unmounted and nothing asks it any more. Where the kernel allows it,
-	// umount(2) returns after it, whoever calls umount(2). The program calls Child first
-	// of all then.
-	Finish func()
-	// Logger gets warnings and the traces of handlers that panicked; nil is
-	// slog.Default().
-	Logger *slog.Logger
-	// Messages, if set, gets two lines for every message: the request, the answer.
-	Messages *log.Logger
-}
 
 const (
 	// maxRequest is the largest READ or WRITE, in bytes: what the kernel can do.
@@ -103,22 +66,12 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 		a.flush = s.conn.flush
 	}
 	s.conn.start()
-	finish := sync.OnceFunc(func() {
-		if o.Finish != nil {
-			o.Finish()
-		}
-	})
-	var h *hold
-	if o.Finish != nil {
-		if h, err = newHold(s.conn, m.dir, finish); err != nil {
-			o.Logger.Debug("umount(2) will not wait for the image to be complete", "mount", m.dir, "error", err)
-		}
-	}
 	go func() {
 		<-s.conn.done
 		s.conn.pipes.close()
-		h.end()
-		finish()
+		if o.Finish != nil {
+			o.Finish()
+		}
 		_ = unix.Close(m.fd) // who looks for the connection knows that all is done: see Unmount
 		close(s.done)
 	}()
@@ -174,16 +127,8 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Close unmounts the file system. It fails with EBUSY while somebody uses it; the
 // mount then goes on serving.
-func (s *Server) Close() error { return s.detach(false) }
+func (s *Server) Close() error { return detach(s.dir, s.helped, false) }
 
 // Detach takes the mount out of the tree at once. Those who use it may finish; Wait
 // returns after the last one.
-func (s *Server) Detach() error { return s.detach(true) }
-
-func (s *Server) detach(lazy bool) error {
-	umount := unix.Unmount
-	if s.conn.hold.Load() != nil {
-		umount = unmountByChild
-	}
-	return detach(s.dir, s.helped, lazy, umount)
-}
+func (s *Server) Detach() error { return detach(s.dir, s.helped, true) }

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package hostile makes images that somebody means ill with: good images, small ones
 // with one of everything in them, and changes to them that know the structures, so that
 // what comes out is wrong in one place and right elsewhere.

@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 // Package lifetest watches over the beginning and the end of a mount: daemons that are
 // killed at random moments, and unmounts after which the image must be complete at once.
 //

@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 // Package loadtest holds a read-write ext2fuse mount against real programs: the go-fuse
 // POSIX suite, fio with verification, stress-ng, SQLite, git, the Go toolchain, tar and
 // cp. Every test ends with an unmount and e2fsck -f -n. Where the kernel's driver can

@@ -1,3 +1,5 @@
+//go:build linux && !386 && !arm && !mips && !mipsle
+
 // Package modeltest holds one mounted file system against another: the same long
 // random sequence of operations is applied to both, errno and results are compared
 // at each step, and the trees at the end. A sequence is a function of its seed; one

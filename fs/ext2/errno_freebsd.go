@@ -1,0 +1,5 @@
+package ext2
+
+import "syscall"
+
+const noAttr = syscall.ENOATTR
