@@ -83,6 +83,7 @@ test: setup lint build ## lint, short fuzzing, one processor, the matrix, all te
 	GOMAXPROCS=1 go test -count=1 $(CONCURRENT)
 	go test -count=1 -run Matrix ./scripts/mountcompare
 	go test -race -timeout 15m ./...
+	scripts/package/test.sh
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, nilness, errcheck, shellcheck, govulncheck; pinned
@@ -105,6 +106,10 @@ soak: setup ## 10 minutes of random operations against the kernel (SOAKTIME, SOA
 crash: setup ## what power cuts and kills leave: a hundred thousand states and more (CRASHSTATES each, CRASHSEED)
 	go test -count=1 -timeout 120m ./fs/ext2/check -mutants 2000
 	go test -count=1 -timeout 120m ./fs/ext2/crashtest -crash.states $(CRASHSTATES) -crash.scale 4 -crash.seed $(CRASHSEED) -crash.kernel -v
+
+.PHONY: kill
+kill: setup ## 500 daemons killed, 1,000 unmounts looked at (SOAKSEED)
+	go test -count=1 -timeout 120m ./fs/ext2/fusefs/lifetest -rounds 500 -seed $(SOAKSEED) -v
 
 .PHONY: bench
 bench: setup build ## side by side with the kernel, fuse2fs and an empty FUSE server

@@ -26,6 +26,8 @@ needs=(
 	'cmd:sqlite3 sqlite3'
 	'cmd:tar tar'
 	'cmd:setfattr attr'
+	'cmd:systemd-analyze systemd'       # looks at the unit that is installed
+	'cmd:setpriv util-linux'
 	'cmd:setfacl acl'
 	'cmd:xz xz-utils'
 	'cmd:shellcheck shellcheck'
