@@ -160,7 +160,7 @@ func (c *damageCase) use(t *testing.T, dev *blockiotest.Mem) (answer string) {
 	g := &guard{t: t, boot: dev.Bytes(0, disk.SuperblockOffset)}
 	fault := blockiotest.NewFault(dev)
 	fault.Fail(blockiotest.Rule{AnyOp: true, Match: g.look})
-	fs, err := New(fault, Options{Logger: testLogger(&log), Errors: ErrorsContinue, testing: testHooks{wrap: g.wrap}})
+	fs, err := New(fault, Options{Logger: testLogger(&log), Errors: ErrorsContinue, testing: Hooks{Wrap: g.wrap}})
 	if err != nil {
 		return c.found(answerRefused, "", err.Error())
 	}

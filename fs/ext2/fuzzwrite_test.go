@@ -83,7 +83,7 @@ func writeDamaged(t *testing.T, im *hostile.Image, program []byte) (mounted bool
 	fault := blockiotest.NewFault(dev)
 	fault.Fail(blockiotest.Rule{AnyOp: true, Match: g.look})
 	var log bytes.Buffer
-	o := Options{Logger: testLogger(&log), CacheBytes: 1 << 20, Errors: ErrorsContinue, testing: testHooks{wrap: g.wrap}}
+	o := Options{Logger: testLogger(&log), CacheBytes: 1 << 20, Errors: ErrorsContinue, testing: Hooks{Wrap: g.wrap}}
 	if len(program)%3 == 1 {
 		o.Errors = ErrorsRemountRO
 	}

@@ -184,7 +184,7 @@ func runFaults(im *hostile.Image, do func(u *faultUser), rule *blockiotest.Rule,
 		r.fault.Fail(*rule)
 	}
 	never := func(time.Duration, func()) {}
-	fs, err := New(r.fault, Options{Logger: testLogger(&r.log), Discard: discard, testing: testHooks{after: never}})
+	fs, err := New(r.fault, Options{Logger: testLogger(&r.log), Discard: discard, testing: Hooks{After: never}})
 	if !r.told("mount", err) {
 		return r
 	}
