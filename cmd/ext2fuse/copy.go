@@ -316,7 +316,7 @@ func (k *copier) copyContent(from tree, src string, to tree, dst string, size in
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // it was only read
 	w, err := to.create(dst)
 	if err != nil {
 		return err
