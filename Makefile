@@ -89,6 +89,10 @@ test: setup lint build ## lint, short fuzzing, one processor, the matrix, all te
 lint: ## gofmt, go vet, staticcheck, nilness, errcheck, shellcheck, govulncheck; pinned
 	@scripts/lint.sh
 
+.PHONY: portable
+portable: setup ## builds for all platforms, the decoders' tests on a 32-bit and a big-endian one
+	scripts/portable.sh
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 5m) each
 	scripts/fuzz.sh $(FUZZTIME)

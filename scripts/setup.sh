@@ -31,6 +31,7 @@ needs=(
 	'cmd:setfacl acl'
 	'cmd:xz xz-utils'
 	'cmd:shellcheck shellcheck'
+	'cmd:qemu-s390x-static qemu-user-static' # the decoders on a big-endian machine
 	'cmd:zsh zsh'                       # completions are held against the shells
 	'cmd:fish fish'
 	'cmd:groff groff'                   # the manual page

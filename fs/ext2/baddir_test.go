@@ -353,7 +353,7 @@ func TestHtreeCollisions(t *testing.T) {
 	h.version = disk.HashLegacy
 	byHash := map[uint32]string{}
 	for i := 0; len(all) < 100; i++ {
-		name := fmt.Sprintf("%x", i*2654435761%(1<<32))
+		name := fmt.Sprintf("%x", uint32(i)*2654435761)
 		_, major := h.pos([]byte(name))
 		if twin, ok := byHash[major]; ok {
 			all = append(all, namedIno{twin, fileIno}, namedIno{name, fileIno})

@@ -194,7 +194,7 @@ func (m *image) buildIndex(dir uint32, levels uint8) int {
 	per := (len(names) + leaves - 1) / leaves
 	for i := range leaves {
 		from, to := min(i*per, len(names)), min((i+1)*per, len(names))
-		hash := uint32(0xFFFFFF00 + i*2)
+		hash := 0xFFFFFF00 + uint32(i)*2
 		if from < to {
 			hash = names[from].hash
 		}

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# What runs elsewhere: the program is built for every Linux that is promised, static; the
+# decoders' tests run on a 32-bit and on a big-endian machine (emulated by qemu-user where
+# need be); and go vet finds that all compiles on systems that cannot mount, where the
+# program says so.
+#
+#   scripts/portable.sh [DIR]    leaves the programs in DIR
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CGO_ENABLED=0 GOOS=linux
+
+out=${1:-}
+if [ -z "$out" ]; then
+	out=$(mktemp -d)
+	trap 'rm -rf "$out"' EXIT
+fi
+
+for arch in amd64 arm64 386 riscv64 s390x; do
+	GOARCH=$arch go build -trimpath -ldflags '-s -w' -o "$out/ext2fuse-$arch" ./cmd/ext2fuse
+	printf 'portable: linux/%-8s %s bytes\n' "$arch" "$(stat -c %s "$out/ext2fuse-$arch")"
+done
+
+for arch in 386 s390x; do
+	printf 'portable: vet linux/%s\n' "$arch"
+	GOARCH=$arch go vet ./...
+done
+for os in darwin freebsd; do
+	printf 'portable: vet %s\n' "$os"
+	GOOS=$os go vet ./...
+done
+
+run=$(mktemp -d)
+trap 'rm -rf "$run"; [ -n "${1:-}" ] || rm -rf "$out"' EXIT
+for arch in 386 s390x; do
+	emulator=()
+	if [ "$arch" = s390x ]; then
+		if ! command -v qemu-s390x-static >/dev/null; then
+			echo 'portable: no qemu-s390x-static (package qemu-user-static); the big-endian tests are not run' >&2
+			exit 1
+		fi
+		emulator=(qemu-s390x-static)
+	fi
+	for pkg in fs/ext2/disk fs/ext2/jbd2 histogram; do
+		GOARCH=$arch go test -c -o "$run/test" "./$pkg"
+		(cd "$pkg" && "${emulator[@]}" "$run/test" -test.short | sed "s|^|portable: $arch $pkg: |")
+	done
+	if [ "$arch" = s390x ]; then
+		"${emulator[@]}" "$out/ext2fuse-s390x" help >/dev/null
+	fi
+done
