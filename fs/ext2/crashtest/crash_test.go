@@ -22,7 +22,7 @@ var (
 	flagScale  = flag.Int("crash.scale", 1, "how long the workloads are")
 	flagAt     = flag.String("crash.at", "", "this moment alone: events/cut, as a failure prints it")
 	flagKeep   = flag.String("crash.keep", "", "directory for images that failed")
-	flagStates = flag.Int("crash.states", 16, "how many moments of each workload and setup")
+	flagStates = flag.Int("crash.states", 12, "how many moments of each workload and setup")
 	flagKernel = flag.Bool("crash.kernel", false, "the kernel has to recover some of them, too: needs root")
 )
 
