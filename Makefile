@@ -8,6 +8,15 @@ SOAKSEED ?= $(shell date +%s)
 CRASHSTATES ?= 800
 CRASHSEED ?= 1
 BENCHFLAGS ?=
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+# mount(8) and umount(8) look for their helpers here and nowhere else.
+HELPERDIR ?= /sbin
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
+ARCH     ?= $(shell go env GOARCH)
+# A Debian version begins with a digit.
+DEBVERSION = $(shell echo '$(VERSION)' | sed 's/^v//; /^[0-9]*\./!s/^/0~git/; s/-/+/g')
+HELPERS  := mount.ext2fuse mount.fuse.ext2fuse umount.ext2fuse umount.fuse.ext2fuse umount.fuse
 # The concurrency-sensitive packages: some bugs only show on one processor.
 CONCURRENT = ./blockio/... ./cache/... ./mpage/... ./fs/...
 
@@ -36,6 +45,33 @@ docs: build ## dist/ext2fuse.8 and dist/completions: manual page and completions
 	bin/ext2fuse completion bash >dist/completions/ext2fuse.bash
 	bin/ext2fuse completion zsh >dist/completions/_ext2fuse
 	bin/ext2fuse completion fish >dist/completions/ext2fuse.fish
+
+.PHONY: install
+install: docs ## the program, helpers for mount(8) and umount(8), manual, completions, unit (PREFIX, DESTDIR, HELPERDIR)
+	install -D -m 755 bin/ext2fuse '$(DESTDIR)$(PREFIX)/bin/ext2fuse'
+	install -d '$(DESTDIR)$(HELPERDIR)'
+	for h in $(HELPERS); do ln -sfn '$(PREFIX)/bin/ext2fuse' '$(DESTDIR)$(HELPERDIR)'/$$h; done
+	install -D -m 644 dist/ext2fuse.8 '$(DESTDIR)$(PREFIX)/share/man/man8/ext2fuse.8'
+	for h in $(HELPERS); do ln -sfn ext2fuse.8 '$(DESTDIR)$(PREFIX)/share/man/man8'/$$h.8; done
+	install -D -m 644 dist/completions/ext2fuse.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/ext2fuse'
+	install -D -m 644 dist/completions/_ext2fuse '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ext2fuse'
+	install -D -m 644 dist/completions/ext2fuse.fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ext2fuse.fish'
+	install -d '$(DESTDIR)$(UNITDIR)'
+	sed 's|@BINDIR@|$(PREFIX)/bin|' scripts/package/ext2fuse@.service >'$(DESTDIR)$(UNITDIR)/ext2fuse@.service'
+
+.PHONY: uninstall
+uninstall: ## remove what make install put there
+	for h in $(HELPERS); do rm -f '$(DESTDIR)$(HELPERDIR)'/$$h '$(DESTDIR)$(PREFIX)/share/man/man8'/$$h.8; done
+	rm -f '$(DESTDIR)$(PREFIX)/bin/ext2fuse' '$(DESTDIR)$(PREFIX)/share/man/man8/ext2fuse.8' \
+		'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/ext2fuse' '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ext2fuse' \
+		'$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ext2fuse.fish' '$(DESTDIR)$(UNITDIR)/ext2fuse@.service'
+
+.PHONY: deb
+deb: ## dist/ext2fuse_VERSION_ARCH.deb
+	rm -rf dist/root dist/*.deb
+	$(MAKE) install DESTDIR='$(CURDIR)/dist/root' PREFIX=/usr HELPERDIR=/usr/sbin UNITDIR=/usr/lib/systemd/system
+	ARCH='$(ARCH)' VERSION='$(DEBVERSION)' \
+		go tool -modfile=scripts/package/go.mod nfpm package -f scripts/package/nfpm.yaml -p deb -t dist
 
 .PHONY: demo
 demo: setup build ## make an image, mount it, show it, unmount it, check it

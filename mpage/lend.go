@@ -14,7 +14,8 @@ const MinLent = 128 << 10
 const minPiece = 32 << 10
 
 // maxLent is how many stretches of the device a loan may have: 1 MiB of a file of 1 KiB
-// blocks has 6, since a table has pointers to 256 KiB. Content in more pieces is read faster by bios.
+// blocks has 6, since a table has pointers to 256 KiB. Content in more pieces is read
+// faster by bios.
 const maxLent = 8
 
 // Loan is content of a file that need not be read: the host's cache has all of it, and

@@ -36,7 +36,8 @@ type config struct {
 type mountWords struct {
 	readOnly    bool
 	allowOther  bool
-	noOthers    bool   // allow_root: where root mounts, nobody else comes in
+	noOthers    bool // allow_root: where root mounts, nobody else comes in
+	owners      ownerWords
 	fsname      string // source in /proc/mounts; empty is the image as given
 	subtype     string // type in /proc/mounts is fuse.<subtype>
 	maxRead     int64  // largest READ in bytes; 0 is the default
@@ -74,6 +75,7 @@ func newConfig() *config {
 		subtype:     "ext2fuse",
 		readAhead:   -1,
 		writePolicy: writeWords{resUID: -1, resGID: -1},
+		owners:      ownerWords{uid: -1, gid: -1},
 	}}
 }
 

@@ -316,7 +316,7 @@ func (k *copier) copyContent(from tree, src string, to tree, dst string, size in
 	if err != nil {
 		return err
 	}
-	defer func() { _ = r.Close() }() // it was only read
+	defer func() { _ = r.Close() }() // read only: nothing can be lost
 	w, err := to.create(dst)
 	if err != nil {
 		return err

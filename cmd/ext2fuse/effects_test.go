@@ -35,7 +35,7 @@ var effects = map[string]effect{
 	"barrier": effectBarrier, "nobarrier": effectBarrier, "discard": effectDiscard, "nodiscard": effectDiscard,
 	"orlov": effectAllocation, "oldalloc": effectAllocation, "reservation": effectAllocation, "noreservation": effectAllocation,
 
-	"allow_other": effectOthers, "allow_root": effectOthers, "fsname": effectNames, "subtype": effectNames,
+	"allow_other": effectOthers, "allow_root": effectOthers, "uid": effectOwner, "gid": effectOwner, "fakeroot": effectFakeRoot, "fsname": effectNames, "subtype": effectNames,
 	"debug": TestDebug, "trace": effectBarrier,
 
 	"cache_size": effectCache, "readahead": effectReadAhead, "max_read": effectTable, "direct": effectDirect,

@@ -24,8 +24,6 @@ package main
 
 import (
 	"os"
-
-	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
 )
 
 // The exit codes, as in mount(8).
@@ -38,6 +36,5 @@ const (
 )
 
 func main() {
-	fusefs.Child()
 	os.Exit(runAs(os.Args[0], os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -56,7 +56,7 @@ var mistakes = []mistake{
 	{what: "a mistyped verb", args: "inof disk.img"},
 	{what: "already mounted", ready: "./ext2fuse disk.img mnt", args: "disk.img mnt"},
 	{what: "mounted by the kernel", ready: "mount -o loop disk.img mnt", args: "disk.img mnt"},
-	{what: "a mount point whose daemon died", ready: "./ext2fuse -f disk.img mnt & while ! mountpoint -q mnt; do :; done; kill -9 $!; wait $! 2>/dev/null || true", args: "disk.img mnt"},
+	{what: "a mount point where another daemon died", ready: "./ext2fuse -f -o subtype=other disk.img mnt & while ! mountpoint -q mnt; do :; done; kill -9 $!; wait $! 2>/dev/null || true", args: "disk.img mnt"},
 	{what: "no permission to read the image", ready: "chmod 600 disk.img", args: "disk.img mnt", plain: true},
 	{what: "no permission to write the image", ready: "chmod 444 disk.img", args: "disk.img mnt", plain: true},
 	{what: "a mount point of somebody else's", args: "-o ro disk.img /mnt", plain: true},

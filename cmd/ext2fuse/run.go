@@ -69,6 +69,8 @@ func show(w io.Writer, text string) int {
 // check refuses what is known beforehand not to work.
 func (c *config) check(stderr io.Writer) error {
 	switch {
+	case c.mount.owners.fakeRoot && c.mount.allowOther:
+		return errors.New("fakeroot and allow_other: permissions are not checked, so nobody else can be let in; leave one of them out")
 	case c.mount.noOthers && os.Geteuid() != 0:
 		return errors.New("allow_root: only root can use it; the kernel knows allow_other alone")
 	}
@@ -188,6 +190,7 @@ func (c *config) mountOptions(logger *slog.Logger) fusefs.Options {
 		ReadAhead:  c.mount.readAhead,
 		Logger:     logger,
 	}
+	c.mount.owners.apply(&o)
 	if c.mount.fsname != "" {
 		o.Source = c.mount.fsname
 	}

@@ -45,7 +45,7 @@ var verbs []verb
 
 func init() {
 	verbs = []verb{
-		infoVerb, lsVerb, catVerb, cpVerb, treeVerb, mapVerb, statsVerb, umountVerb,
+		infoVerb, lsVerb, catVerb, cpVerb, treeVerb, mapVerb, statsVerb, umountVerb, mknodVerb,
 		helpVerb, manpageVerb, completionVerb,
 	}
 }

@@ -122,6 +122,9 @@ var wordGroups = []wordGroup{
 			c.mount.allowOther, c.mount.noOthers = false, true
 			return nil
 		}},
+		{"uid", "UID", "all files show this owner, and what is stored stays. For a disk from elsewhere.", setID(func(c *config) *int64 { return &c.mount.owners.uid })},
+		{"gid", "GID", "all files show this group, and what is stored stays", setID(func(c *config) *int64 { return &c.mount.owners.gid })},
+		{"fakeroot", "", "who mounts counts as root in the mount, where nobody else may enter. New files are root's, and any owner can be given. To build root file systems as a plain user; the kernel refuses device files, for which there is ext2fuse mknod.", func(c *config, _ string) error { c.mount.owners.fakeRoot = true; return nil }},
 		{"fsname", "NAME", "the source in /proc/mounts, instead of the image", func(c *config, v string) error { c.mount.fsname = v; return nil }},
 		{"subtype", "NAME", "the type in /proc/mounts is fuse.NAME, instead of fuse.ext2fuse", func(c *config, v string) error { c.mount.subtype = v; return nil }},
 		{"debug", "", "log what kind of file system was mounted", func(c *config, _ string) error { c.mount.describe = true; return nil }},

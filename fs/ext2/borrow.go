@@ -26,7 +26,8 @@ import (
 //
 // Whoever finds the first or the second step done finds an ext2 file system that was not
 // cleanly unmounted and has at worst blocks that belong to nobody and an inode 8 that is
-// of no use; e2fsck -p frees both. Giving back goes the same way backwards.
+// of no use; e2fsck -p frees both, and so does the next mount (loanCutOff). Giving back goes
+// the same way backwards.
 const (
 	journalShare = 40       // one free block in so many, at most
 	journalBytes = 32 << 20 // at most

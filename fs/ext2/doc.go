@@ -12,6 +12,9 @@
 //	      group (bitmaps, descriptor, counters)
 //	        buffer (contents of one cached block)
 //
+// The journal's lock is held while a snapshot is written and while blocks go to their
+// places; buffers' are taken under it, and nobody who holds another takes it.
+//
 // The inode table of in-memory inodes and the shards of the buffer cache have locks
 // of their own, which are leaves: nothing else is taken under them. Functions that
 // need a lock held say so in their names (…Locked).

@@ -64,7 +64,7 @@ const beyond = 128 << 10
 // hangs ends the test program, with all stacks, when a test of a damaged image does not
 // end. The returned function calls it off.
 func hangs(what string) (ended func() bool) {
-	return time.AfterFunc(2*time.Minute, func() {
+	return time.AfterFunc(5*time.Minute, func() {
 		buf := make([]byte, 1<<20)
 		fmt.Fprintf(os.Stderr, "%s hangs:\n%s\n", what, buf[:runtime.Stack(buf, true)])
 		os.Exit(3)

@@ -178,6 +178,7 @@ type faultRun struct {
 }
 
 func runFaults(im *hostile.Image, do func(u *faultUser), rule *blockiotest.Rule, discard bool) *faultRun {
+	defer hangs(fmt.Sprintf("%s with %+v", im.Name, rule))()
 	r := &faultRun{faultUser: &faultUser{promise: map[string]uint64{}}, dev: im.Device()}
 	r.fault = blockiotest.NewFault(r.dev)
 	if rule != nil {
@@ -319,7 +320,6 @@ func TestIOFaults(t *testing.T) {
 		for _, w := range faultWork {
 			t.Run(name+"/"+w.name, func(t *testing.T) {
 				t.Parallel()
-				defer hangs(t.Name())()
 				failEach(t, seeds[name], w.do, name != "1k")
 			})
 		}

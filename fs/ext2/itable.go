@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"math"
 	"sync"
 	"unsafe"
 )
@@ -19,7 +20,7 @@ type inodeShard struct {
 	mu     sync.Mutex
 	loaded sync.Cond // an inode left state loading
 	inodes map[uint32]*Inode
-	away   map[uint32]uint64 // Inode.kept of inodes that left memory, where not 0
+	away   map[uint32]uint32 // Inode.kept of inodes that left memory, where not 0
 	idle   Inode             // list head: idle.next was used last, idle.prev is the next to go
 	nIdle  int
 	_      [64]byte // keeps neighbours' locks out of each other's cache line
@@ -42,7 +43,7 @@ func (t *inodeTable) init(maxBytes int64) {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.loaded.L = &sh.mu
-		sh.inodes, sh.away = make(map[uint32]*Inode), make(map[uint32]uint64)
+		sh.inodes, sh.away = make(map[uint32]*Inode), make(map[uint32]uint32)
 		sh.idle.prev, sh.idle.next = &sh.idle, &sh.idle
 	}
 }
@@ -67,7 +68,7 @@ func (t *inodeTable) get(fs *FS, ino uint32) (*Inode, error) {
 		}
 		return in, nil
 	}
-	in := &Inode{fs: fs, ino: ino, refs: 1, kept: sh.away[ino]}
+	in := &Inode{fs: fs, ino: ino, refs: 1, kept: uint64(sh.away[ino])}
 	sh.inodes[ino] = in
 	delete(sh.away, ino)
 	sh.mu.Unlock()
@@ -101,8 +102,8 @@ func (t *inodeTable) release(ino uint32, n uint64) {
 	sh.mu.Lock()
 	in := sh.inodes[ino]
 	if in == nil {
-		if kept := sh.away[ino]; kept > n {
-			sh.away[ino] = kept - n
+		if kept := uint64(sh.away[ino]); kept > n {
+			sh.away[ino] = uint32(kept - n)
 		} else {
 			delete(sh.away, ino)
 		}
@@ -197,14 +198,14 @@ func (t *inodeTable) put(in *Inode, n uint64) {
 // directory that somebody keeps remembers where it was found; what is on its way to be
 // deleted stands on the list of orphans.
 func (in *Inode) mayLeave() bool {
-	return in.kept == 0 || !in.IsDir() && !in.nameless.Load() && !in.orphan.Load()
+	return in.kept == 0 || in.kept <= math.MaxUint32 && !in.IsDir() && !in.nameless.Load() && !in.orphan.Load()
 }
 
 // drop takes an inode out of memory. The shard is locked.
 func (sh *inodeShard) drop(in *Inode) {
 	delete(sh.inodes, in.ino)
 	if in.kept > 0 {
-		sh.away[in.ino] = in.kept
+		sh.away[in.ino] = uint32(in.kept)
 	}
 }
 

@@ -76,16 +76,20 @@ func TestLendWritten(t *testing.T) {
 			t.Fatalf("block size %d: nothing was lent", bs)
 		}
 		const at, n = 1100 << 10, 150_000 // of one run, with blocks of 1 KiB, too
-		for what, change := range map[string]func(){
-			"overwritten": func() { w.write(f, bytes.Repeat([]byte{0xEE}, 500_000), at) },
-			"cut off":     func() { w.truncate(f, 100) },
+		for _, c := range []struct {
+			what   string
+			change func()
+		}{
+			{"overwritten", func() { w.write(f, bytes.Repeat([]byte{0xEE}, 500_000), at) }},
+			{"cut off", func() { w.truncate(f, 100) }}, // last: see below
 		} {
+			what := c.what
 			w.write(f, want, 0)
 			done := make(chan struct{})
 			got := lent(t, f, at, n, func() {
 				go func() {
 					defer close(done)
-					change()
+					c.change()
 				}()
 				select {
 				case <-done:

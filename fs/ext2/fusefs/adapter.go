@@ -16,6 +16,7 @@ type Adapter struct {
 	fuse.RawFileSystem // ENOSYS for what is not ext2's business, such as locks
 
 	fs        *ext2.FS
+	owners    owners
 	labelled  bool // see selinuxLabel
 	noOpen    bool // the kernel takes ENOSYS to OPEN as "opens need no message"
 	noDir     bool // likewise for OPENDIR

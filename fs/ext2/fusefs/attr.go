@@ -14,7 +14,7 @@ const forever = 100 * 365 * 86400
 
 // fillAttr converts attributes to the protocol's form. Seconds before 1970 pass as
 // their two's complement, which is how the kernel reads them.
-func fillAttr(out *fuse.Attr, at *ext2.Attr) {
+func (a *Adapter) fillAttr(out *fuse.Attr, at *ext2.Attr) {
 	out.Ino = uint64(at.Ino)
 	out.Size = uint64(at.Size)
 	out.Blocks = at.Blocks
@@ -23,7 +23,7 @@ func fillAttr(out *fuse.Attr, at *ext2.Attr) {
 	out.Ctime, out.Ctimensec = uint64(at.Ctime.Sec), at.Ctime.Nsec
 	out.Mode = at.Mode
 	out.Nlink = at.Nlink
-	out.Uid, out.Gid = at.UID, at.GID
+	out.Uid, out.Gid = a.owners.shown(at)
 	out.Rdev = encodeDev(at.RdevMajor, at.RdevMinor)
 	out.Blksize = at.BlockSize
 }
@@ -36,14 +36,14 @@ func encodeDev(major, minor uint32) uint32 {
 
 // fillEntry completes an entry with the node and its attributes, valid for ever. The
 // reference to the inode becomes the kernel's.
-func fillEntry(out *fuse.EntryOut, in *ext2.Inode) {
+func (a *Adapter) fillEntry(out *fuse.EntryOut, in *ext2.Inode) {
 	at := in.Attr()
 	in.Keep()
 	out.NodeId = nodeOf(at.Ino)
 	out.Generation = uint64(at.Generation)
 	out.EntryValid = forever
 	out.AttrValid = forever
-	fillAttr(&out.Attr, &at)
+	a.fillAttr(&out.Attr, &at)
 }
 
 // GetAttr answers stat(2) for what the kernel does not have in its cache.
@@ -55,7 +55,7 @@ func (a *Adapter) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrO
 	defer inode.Put(1)
 	at := inode.Attr()
 	out.AttrValid = forever
-	fillAttr(&out.Attr, &at)
+	a.fillAttr(&out.Attr, &at)
 	return fuse.OK
 }
 
@@ -72,7 +72,7 @@ func (a *Adapter) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut)
 	out.Mask = unix.STATX_BASIC_STATS
 	out.Blksize = at.BlockSize
 	out.Nlink = at.Nlink
-	out.Uid, out.Gid = at.UID, at.GID
+	out.Uid, out.Gid = a.owners.shown(&at)
 	out.Mode = uint16(at.Mode)
 	out.Ino = uint64(at.Ino)
 	out.Size = uint64(at.Size)

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -52,11 +51,7 @@ type conn struct {
 	reading bool // somebody waits for the next request
 	crew    int  // goroutines that read or handle
 	gone    bool // unmounted: nobody is to read any more
-	closed  bool // the file system is not to be asked any more; see quiesce
-	quiet   sync.Cond
 	done    chan struct{}
-
-	hold atomic.Pointer[hold] // keeps umount(2) waiting
 
 	buffers sync.Pool // of *buffers
 
@@ -64,7 +59,7 @@ type conn struct {
 }
 
 func newConn(fd int, a *Adapter, proto *fuse.ProtocolServer, logger *slog.Logger) *conn {
-	c := &conn{
+	return &conn{
 		fd: fd, adapter: a, proto: proto, log: logger,
 		// Half the processors are left to those who ask.
 		busy:    runtime.GOMAXPROCS(0) / 2,
@@ -72,8 +67,6 @@ func newConn(fd int, a *Adapter, proto *fuse.ProtocolServer, logger *slog.Logger
 		metrics: metrics{begun: time.Now()},
 		buffers: sync.Pool{New: func() any { return newBuffers() }},
 	}
-	c.quiet.L = &c.mu
-	return c
 }
 
 // init answers the kernel's first message, which says what the kernel can do. Nothing
@@ -118,12 +111,12 @@ func (c *conn) relieve() {
 }
 
 // take is called by the reader when it has got a request: its place is free. It tells
-// how many are at work now, itself included, and whether the file system can be asked.
-func (c *conn) take() (working int, open bool) {
+// how many are at work now, itself included.
+func (c *conn) take() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reading = false
-	return c.crew, !c.closed
+	return c.crew
 }
 
 // resume is called after a request is answered. It tells whether to read the next
@@ -136,21 +129,7 @@ func (c *conn) resume() bool {
 		return false
 	}
 	c.reading = true
-	if c.closed {
-		c.quiet.Broadcast()
-	}
 	return true
-}
-
-// quiesce returns when the file system is asked by nobody any more. What the kernel sends
-// from then on is refused.
-func (c *conn) quiesce() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	for c.crew > 1 || c.crew == 1 && !c.reading {
-		c.quiet.Wait()
-	}
 }
 
 // leave is called by the reader when the connection is gone.
@@ -163,9 +142,6 @@ func (c *conn) leave() {
 
 func (c *conn) leaveLocked() {
 	c.crew--
-	if c.closed {
-		c.quiet.Broadcast()
-	}
 	if c.crew == 0 && c.gone {
 		close(c.done)
 	}
@@ -212,19 +188,10 @@ func (c *conn) work() {
 		}
 		r := request(b.in[:n])
 		if r.quick(c.writable) {
-			if h := c.hold.Load(); r.opcode() != opStatFs || h == nil || !h.took(r) {
-				c.handle(b, r)
-			}
+			c.handle(b, r)
 			continue
 		}
-		working, open := c.take()
-		if !open {
-			c.refuse(b, r)
-			if !c.resume() {
-				return
-			}
-			continue
-		}
+		working := c.take()
 		if c.relief(r, working) || working < c.busy && time.Since(before) < atOnce && c.more() {
 			c.relieve()
 		}
@@ -276,15 +243,6 @@ func (c *conn) handle(b *buffers, r request) {
 		setTimeUnit(out[:n], c.timeUnit)
 	}
 	c.send(out[:n], r.opcode())
-}
-
-// refuse answers a request that comes when the file system is closed. Nobody uses the
-// mount then; the kernel gives its inodes back, which wants no answer.
-func (c *conn) refuse(b *buffers, r request) {
-	if op := r.opcode(); op != opForget && op != opBatchForget {
-		out := b.reply(outHeaderSize)
-		c.send(out[:errorReply(out, r.unique(), unix.ENOTCONN)], op)
-	}
 }
 
 // send gives the kernel an answer.

@@ -111,7 +111,7 @@ func (a *Adapter) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 		// Node 0 in an entry means that there is a name but nothing is said of
 		// its inode; the look-up that may follow gets the error.
 		if inode, err := a.fs.Inode(ino); err == nil {
-			fillEntry(b.entries[i], inode)
+			a.fillEntry(b.entries[i], inode)
 		}
 	}
 	return fuse.OK

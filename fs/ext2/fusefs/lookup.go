@@ -31,7 +31,7 @@ func (a *Adapter) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, 
 	if err != nil {
 		return status(err)
 	}
-	fillEntry(out, in)
+	a.fillEntry(out, in)
 	return fuse.OK
 }
 
@@ -43,7 +43,7 @@ func (a *Adapter) lookupHandle(ino uint32, out *fuse.EntryOut) fuse.Status {
 	if err != nil {
 		return status(err)
 	}
-	fillEntry(out, in)
+	a.fillEntry(out, in)
 	return fuse.OK
 }
 

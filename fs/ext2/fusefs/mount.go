@@ -20,7 +20,7 @@ type mounted struct {
 	helped bool
 }
 
-func (m *mounted) detach(lazy bool) error { return detach(m.dir, m.helped, lazy, unix.Unmount) }
+func (m *mounted) detach(lazy bool) error { return detach(m.dir, m.helped, lazy) }
 
 // attach mounts a new connection on dir: root by mount(2), everybody else through
 // fusermount3.
@@ -44,10 +44,10 @@ func attach(dir string, o *Options, readOnly bool) (*mounted, error) {
 	if err != nil {
 		return nil, &MountError{Dir: dir, Reason: deviceReason(err), Err: err}
 	}
-	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%d,default_permissions,max_read=%d",
+	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%d,max_read=%d",
 		fd, os.Getuid(), os.Getgid(), o.MaxRead)
-	if o.AllowOther {
-		data += ",allow_other"
+	for _, w := range permissionWords(o) {
+		data += "," + w
 	}
 	source := o.Source
 	if source == "" {
@@ -121,9 +121,8 @@ func mountReason(err error) string {
 	return "mount failed: " + cause(err)
 }
 
-// detach unmounts dir: at once if nobody uses it, or with lazy in any case. umount is
-// umount(2), which for a server may be a child's (see hold).
-func detach(dir string, helped, lazy bool, umount func(string, int) error) error {
+// detach unmounts dir: at once if nobody uses it, or with lazy in any case.
+func detach(dir string, helped, lazy bool) error {
 	if helped {
 		return fuserunmount(dir, lazy)
 	}
@@ -131,7 +130,7 @@ func detach(dir string, helped, lazy bool, umount func(string, int) error) error
 	if lazy {
 		flags |= unix.MNT_DETACH
 	}
-	err := umount(dir, flags)
+	err := unix.Unmount(dir, flags)
 	switch {
 	case err == nil:
 		return nil
@@ -144,7 +143,7 @@ func detach(dir string, helped, lazy bool, umount func(string, int) error) error
 // helperOptions are the options for fusermount3, which wants the flags of mount(2) as
 // words.
 func helperOptions(o *Options, flags uintptr) string {
-	words := []string{"nosuid", "nodev", "default_permissions", fmt.Sprintf("max_read=%d", o.MaxRead), "subtype=" + escape(o.Subtype)}
+	words := []string{"nosuid", "nodev", fmt.Sprintf("max_read=%d", o.MaxRead), "subtype=" + escape(o.Subtype)}
 	if o.Source != "" {
 		words = append(words, "fsname="+escape(o.Source))
 	}
@@ -159,10 +158,19 @@ func helperOptions(o *Options, flags uintptr) string {
 			words = append(words, f.word)
 		}
 	}
-	if o.AllowOther {
-		words = append(words, "allow_other")
-	}
+	words = append(words, permissionWords(o)...)
 	return strings.Join(words, ",")
+}
+
+// permissionWords say who may enter, and who checks what he may do there.
+func permissionWords(o *Options) []string {
+	switch {
+	case o.FakeRoot:
+		return nil
+	case o.AllowOther:
+		return []string{"default_permissions", "allow_other"}
+	}
+	return []string{"default_permissions"}
 }
 
 // escape protects the separators of an option list.

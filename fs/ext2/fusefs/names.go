@@ -16,12 +16,12 @@ func (a *Adapter) create(header *fuse.InHeader, name string, o ext2.NewInode, ou
 		return st
 	}
 	defer dir.Put(1)
-	o.Cred = cred(header)
+	o.Cred = a.cred(header)
 	in, err := dir.Create(name, o)
 	if err != nil {
 		return status(err)
 	}
-	fillEntry(out, in)
+	a.fillEntry(out, in)
 	return fuse.OK
 }
 
@@ -59,11 +59,11 @@ func (a *Adapter) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.Create
 		return st
 	}
 	defer dir.Put(1)
-	tmp, err := dir.Tmpfile(ext2.NewInode{Mode: in.Mode&0o7777 | disk.ModeReg, Umask: in.Umask, Cred: cred(&in.InHeader)})
+	tmp, err := dir.Tmpfile(ext2.NewInode{Mode: in.Mode&0o7777 | disk.ModeReg, Umask: in.Umask, Cred: a.cred(&in.InHeader)})
 	if err != nil {
 		return status(err)
 	}
-	fillEntry(&out.EntryOut, tmp)
+	a.fillEntry(&out.EntryOut, tmp)
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
 	return fuse.OK
 }
@@ -79,11 +79,11 @@ func (a *Adapter) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fus
 	if st != fuse.OK {
 		return st
 	}
-	if err := dir.Link(name, inode, cred(&in.InHeader)); err != nil {
+	if err := dir.Link(name, inode, a.cred(&in.InHeader)); err != nil {
 		inode.Put(1)
 		return status(err)
 	}
-	fillEntry(out, inode) // with the reference that a.inode took
+	a.fillEntry(out, inode) // with the reference that a.inode took
 	return fuse.OK
 }
 
@@ -119,5 +119,5 @@ func (a *Adapter) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName 
 		return st
 	}
 	defer newDir.Put(1)
-	return status(dir.Rename(oldName, newDir, newName, in.Flags, cred(&in.InHeader)))
+	return status(dir.Rename(oldName, newDir, newName, in.Flags, a.cred(&in.InHeader)))
 }

@@ -12,6 +12,12 @@ type Options struct {
 	Source, Subtype string
 	// AllowOther lets users other than the mounting one in.
 	AllowOther bool
+	// UID and GID, if set, are the owner and the group that all files show; what is stored
+	// stays as it is.
+	UID, GID *uint32
+	// FakeRoot: nobody's permissions are checked, who asks counts as root, and new files
+	// are root's. Nobody but the mounting user may enter.
+	FakeRoot bool
 	// NoACL: the file system shows no POSIX ACLs, so the kernel need not ask.
 	NoACL bool
 	// WriteBack has the kernel collect writes (FUSE's write-back cache).
@@ -25,9 +31,8 @@ type Options struct {
 	// negative is DefaultReadAhead. Only root can set it.
 	ReadAhead int64
 	// Finish, if set, makes the image complete, and closes it: it is called once, when the
-	// file system is unmounted and nothing asks it any more. Where the kernel allows it,
-	// umount(2) returns after it, whoever calls umount(2). The program calls Child first
-	// of all then.
+	// file system is unmounted and nothing asks it any more. Wait returns after it, and the
+	// connection is closed only then, which is what Unmount waits for.
 	Finish func()
 	// Logger gets warnings and the traces of handlers that panicked; nil is
 	// slog.Default().

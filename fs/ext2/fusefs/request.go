@@ -48,7 +48,6 @@ const (
 func (r request) opcode() uint32 { return binary.NativeEndian.Uint32(r[4:]) }
 func (r request) unique() uint64 { return binary.NativeEndian.Uint64(r[8:]) }
 func (r request) node() uint64   { return binary.NativeEndian.Uint64(r[16:]) }
-func (r request) pid() uint32    { return binary.NativeEndian.Uint32(r[32:]) }
 
 // u32 is the 32-bit field at a byte offset behind the header; 0 if there is none.
 func (r request) u32(off int) uint32 {

@@ -5,7 +5,6 @@ package fusefs
 import (
 	"log/slog"
 	"runtime/debug"
-	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -50,6 +49,7 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	}
 	a := New(fs)
 	a.writeback = o.WriteBack && a.writable
+	a.owners = owners{o.UID, o.GID, o.FakeRoot}
 	s := &Server{fs: fs, dir: m.dir, helped: m.helped, done: make(chan struct{})}
 	s.conn = newConn(m.fd, a, fuse.NewProtocolServer(a, serverOptions(&o, fs.ReadOnly())), o.Logger)
 	s.conn.messages = o.Messages
@@ -66,22 +66,12 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 		a.flush = s.conn.flush
 	}
 	s.conn.start()
-	finish := sync.OnceFunc(func() {
-		if o.Finish != nil {
-			o.Finish()
-		}
-	})
-	var h *hold
-	if o.Finish != nil {
-		if h, err = newHold(s.conn, m.dir, finish); err != nil {
-			o.Logger.Debug("umount(2) will not wait for the image to be complete", "mount", m.dir, "error", err)
-		}
-	}
 	go func() {
 		<-s.conn.done
 		s.conn.pipes.close()
-		h.end()
-		finish()
+		if o.Finish != nil {
+			o.Finish()
+		}
 		_ = unix.Close(m.fd) // who looks for the connection knows that all is done: see Unmount
 		close(s.done)
 	}()
@@ -101,7 +91,7 @@ func serverOptions(o *Options, readOnly bool) *fuse.MountOptions {
 		// The page cache is dropped by notify, never by guesses from times.
 		ExplicitDataCacheControl: true,
 		EnableSymlinkCaching:     true,
-		EnableAcl:                !o.NoACL,
+		EnableAcl:                !o.NoACL && !o.FakeRoot, // it brings default_permissions
 		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPORT_SUPPORT |
 			fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO | fuse.CAP_IOCTL_DIR,
 		PanicHandler: func(p any) fuse.Status {
@@ -137,16 +127,8 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Close unmounts the file system. It fails with EBUSY while somebody uses it; the
 // mount then goes on serving.
-func (s *Server) Close() error { return s.detach(false) }
+func (s *Server) Close() error { return detach(s.dir, s.helped, false) }
 
 // Detach takes the mount out of the tree at once. Those who use it may finish; Wait
 // returns after the last one.
-func (s *Server) Detach() error { return s.detach(true) }
-
-func (s *Server) detach(lazy bool) error {
-	umount := unix.Unmount
-	if s.conn.hold.Load() != nil {
-		umount = unmountByChild
-	}
-	return detach(s.dir, s.helped, lazy, umount)
-}
+func (s *Server) Detach() error { return detach(s.dir, s.helped, true) }

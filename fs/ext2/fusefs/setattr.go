@@ -38,6 +38,9 @@ func (a *Adapter) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrO
 	if in.Valid&fuse.FATTR_GID != 0 {
 		s.GID = &in.Gid
 	}
+	if !a.owners.settable(&s) {
+		return fuse.EPERM
+	}
 	if in.Valid&fuse.FATTR_SIZE != 0 {
 		size := int64(in.Size)
 		s.Size = &size
@@ -62,7 +65,7 @@ func (a *Adapter) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrO
 	}
 	at := inode.Attr()
 	out.AttrValid = forever
-	fillAttr(&out.Attr, &at)
+	a.fillAttr(&out.Attr, &at)
 	return fuse.OK
 }
 
@@ -74,7 +77,7 @@ func (a *Adapter) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, 
 		return st
 	}
 	defer inode.Put(1)
-	return status(inode.Setxattr(name, data, int(in.Flags), cred(&in.InHeader)))
+	return status(inode.Setxattr(name, data, int(in.Flags), a.cred(&in.InHeader)))
 }
 
 // RemoveXAttr removes an extended attribute.
@@ -84,5 +87,5 @@ func (a *Adapter) RemoveXAttr(_ <-chan struct{}, header *fuse.InHeader, name str
 		return st
 	}
 	defer inode.Put(1)
-	return status(inode.Removexattr(name, cred(header)))
+	return status(inode.Removexattr(name, a.cred(header)))
 }

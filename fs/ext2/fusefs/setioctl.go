@@ -26,7 +26,7 @@ const (
 
 // setIoctl carries out an ioctl that changes something; done is false for the others.
 func (a *Adapter) setIoctl(in *fuse.IoctlIn, inode *ext2.Inode, arg, buf []byte) (st fuse.Status, done bool) {
-	c := cred(&in.InHeader)
+	c := a.cred(&in.InHeader)
 	owner := c.UID == 0 || c.UID == inode.Attr().UID
 	switch in.Cmd {
 	case iocSetFlags, iocSetXFlags, iocSetVersion, iocOldSetVers:

@@ -37,16 +37,37 @@ func Unmount(target string, o UnmountOptions) error {
 	if o.Force && !helped {
 		err = unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
 	} else {
-		err = detach(m.Mountpoint, helped, o.Lazy, unix.Unmount)
+		err = detach(m.Mountpoint, helped, o.Lazy)
 	}
 	if err != nil {
 		return err
 	}
 	// With another mount of the same file system somebody else may go on using it.
-	if !o.Lazy && !mountedElsewhere(m) {
-		server.wait()
+	if o.Lazy || mountedElsewhere(m) {
+		return nil
 	}
+	if server == "" {
+		waitUnlocked(m.Source)
+	}
+	server.wait()
 	return nil
+}
+
+// waitUnlocked returns when nobody has a lock on an image, or it is mounted again. One that
+// cannot be opened is not waited for: a source in the mount table may be just a name.
+func waitUnlocked(image string) {
+	fd, err := unix.Open(image, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return
+	}
+	defer func() { _ = unix.Close(fd) }()
+	for unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) == unix.EWOULDBLOCK {
+		again, err := mountinfo.GetMounts(func(o *mountinfo.Info) (skip, stop bool) { return o.Source != image, false })
+		if err != nil || len(again) > 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // Serves tells whether a file system of a subtype is what is mounted on target.
@@ -115,7 +136,7 @@ type connection string
 
 // serverOf finds who serves a FUSE mount, whose device number is 0:minor. The kernel tells
 // since Linux 6.16; before, and where the server is another user's, nobody is found, and
-// umount(2) has to be enough (see hold).
+// the image's lock tells (waitUnlocked).
 func serverOf(minor int) connection {
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, link := range links {
@@ -155,7 +176,7 @@ func RemoveDead(dir, subtype string) (int, error) {
 		if err != nil || m.FSType != "fuse."+subtype {
 			return n, nil // CheckMountPoint has words for it
 		}
-		if err := detach(m.Mountpoint, os.Geteuid() != 0, true, unix.Unmount); err != nil {
+		if err := detach(m.Mountpoint, os.Geteuid() != 0, true); err != nil {
 			return n, err
 		}
 	}

@@ -36,7 +36,7 @@ func (a *Adapter) writer(in *fuse.WriteIn, inode *ext2.Inode) ext2.Cred {
 		at := inode.Attr()
 		return ext2.Cred{UID: at.UID, GID: at.GID}
 	}
-	return cred(&in.InHeader)
+	return a.cred(&in.InHeader)
 }
 
 // Fallocate allocates, punches and zeroes.
@@ -47,7 +47,7 @@ func (a *Adapter) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status
 	}
 	defer inode.Put(1)
 	return status(inode.Fallocate(in.Mode, int64(in.Offset), int64(in.Length), ext2.WriteOptions{
-		Cred: cred(&in.InHeader), KillPriv: in.Uid != 0}))
+		Cred: a.cred(&in.InHeader), KillPriv: in.Uid != 0}))
 }
 
 // copyChunk bounds one COPY_FILE_RANGE, in bytes. The caller asks again for the rest.
@@ -70,7 +70,7 @@ func (a *Adapter) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (ui
 	for limit := min(in.Len, copyChunk); done < limit; {
 		n, err := from.Read(buf[:min(uint64(len(buf)), limit-done)], int64(in.OffIn+done))
 		if n > 0 {
-			n, err = to.Write(buf[:n], int64(in.OffOut+done), ext2.WriteOptions{Cred: cred(&in.InHeader), KillPriv: in.Uid != 0})
+			n, err = to.Write(buf[:n], int64(in.OffOut+done), ext2.WriteOptions{Cred: a.cred(&in.InHeader), KillPriv: in.Uid != 0})
 		}
 		done += uint64(n)
 		if err != nil && done == 0 {

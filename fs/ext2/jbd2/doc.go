@@ -1,5 +1,5 @@
-// Package jbd2 is the journal of ext3 on disk: reading one, replaying one, and making
-// the blocks of a transaction for one.
+// Package jbd2 is the journal of ext3 on disk: reading one, replaying one, making the
+// blocks of a transaction for one, and using one (Log) to carry out checkpoints.
 //
 // A journal is a row of blocks, numbered from 0, that lie somewhere in the file system
 // (the content of inode 8). Its numbers are big-endian.

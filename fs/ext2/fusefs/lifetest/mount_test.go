@@ -29,8 +29,22 @@ var (
 // bin is ext2fuse.
 var bin string
 
+// ownTable is set where this process has a mount table of its own. Another test that makes
+// itself one takes a copy of the mounts that it finds, and keeps them in use.
+const ownTable = "LIFETEST_OWN_MOUNT_TABLE"
+
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if os.Geteuid() == 0 && os.Getenv(ownTable) == "" {
+		cmd := exec.Command("unshare", append([]string{"--mount", "--propagation", "private", os.Args[0]}, os.Args[1:]...)...)
+		cmd.Env = append(os.Environ(), ownTable+"=1")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if *seed == 0 {
 		*seed = time.Now().UnixNano() % 1e9
 	}
