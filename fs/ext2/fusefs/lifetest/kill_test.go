@@ -38,7 +38,7 @@ func TestKilled(t *testing.T) {
 		if err := v.round(); err != nil {
 			v.count["failed rounds"]++
 			if !plain { // which promises nothing of the kind
-				t.Fatalf("seed %d, round %d: %v", *seed, round, err)
+				t.Fatalf("seed %d, round %d, recovered by %s: %v", *seed, round, v.tool, err)
 			}
 			t.Logf("round %d: %v", round, err)
 			if code, _ := fsck("-y", img); code < 0 || code > 1 {
@@ -59,6 +59,7 @@ type victim struct {
 	seqs     [workers]uint32
 	said     bytes.Buffer // by the daemons; read when they are gone
 	count    map[string]int
+	tool     string // that recovered last
 }
 
 // mount starts a daemon.
@@ -131,6 +132,7 @@ func (v *victim) recover() error {
 	tools := []string{"e2fsck -p", "ext2fuse", "kernel", "debugfs"}
 	tool := tools[v.rng.IntN(len(tools))]
 	v.count[tool]++
+	v.tool = tool
 	if tool != "ext2fuse" {
 		// The next mount is to find what the daemon left on the mount point.
 		_ = unix.Unmount(v.dir, unix.MNT_DETACH)
