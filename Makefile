@@ -116,8 +116,8 @@ kill: setup ## 500 daemons killed, 1,000 unmounts looked at (SOAKSEED)
 	go test -count=1 -timeout 120m ./fs/ext2/fusefs/lifetest -rounds 500 -seed $(SOAKSEED) -v
 
 .PHONY: bench
-bench: setup build ## side by side with the kernel, fuse2fs and an empty FUSE server
-	go run ./scripts/bench $(BENCHFLAGS)
+bench: setup build ## side by side with the kernel, fuse2fs and an empty FUSE server; draws docs/bench.svg (BENCHFLAGS)
+	go run ./scripts/bench -svg docs/bench.svg $(BENCHFLAGS)
 
 .PHONY: docs/boundary.svg
 docs/boundary.svg: setup ## the picture of the 17-block trace, from a fresh trace

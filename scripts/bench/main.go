@@ -9,7 +9,8 @@
 // What is done to whom, and when, is in method.go, which the report prints too: a
 // measurement is worth what its treatment was. seed.go builds the image, workload.go
 // says what is timed, measure.go times it, size.go and iocount.go measure what is not
-// time, target.go holds the outcome against what the project promises.
+// time, target.go holds the outcome against what the project promises, table.go and
+// chart.go show it.
 package main
 
 import (
@@ -50,6 +51,7 @@ Exit status: 0 measured; 1 with -check, a target was missed; 2 there was trouble
 type config struct {
 	dir, ext2fuse, emptyfuse, only string
 	jsonFile, markdownFile         string
+	svgFile, fromJSON              string
 	rounds, readAhead              int
 	quick, check                   bool
 	noVerify, warmOnly             bool
@@ -80,7 +82,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintln(errs, "bench:", err)
 		return exitTrouble
 	}
-	r, err := bench(ctx, c, errs)
+	r, err := results(ctx, c, errs)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = errors.New("interrupted; everything is unmounted")
@@ -114,6 +116,8 @@ func parse(args []string, errs io.Writer) (*config, error) {
 	f.BoolVar(&c.check, "check", false, "exit 1 if a target is missed")
 	f.StringVar(&c.jsonFile, "json", "", "write the results to this `file` (- is standard output)")
 	f.StringVar(&c.markdownFile, "markdown", "", "write the tables for the README to this `file` (- is standard output)")
+	f.StringVar(&c.svgFile, "svg", "", "draw the times relative to the kernel's into this `file` (- is standard output)")
+	f.StringVar(&c.fromJSON, "from-json", "", "measure nothing: take the results of an earlier -json from this `file`")
 	f.Usage = func() {
 		fmt.Fprint(errs, usage)
 		f.PrintDefaults()
@@ -138,6 +142,14 @@ func parse(args []string, errs io.Writer) (*config, error) {
 		return nil, fmt.Errorf("-only: %w", err)
 	}
 	return c, nil
+}
+
+// results measures, or reads what was measured before.
+func results(ctx context.Context, c *config, progress io.Writer) (*report, error) {
+	if c.fromJSON != "" {
+		return readReport(c.fromJSON)
+	}
+	return bench(ctx, c, progress)
 }
 
 // bench measures everything.

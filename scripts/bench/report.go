@@ -5,8 +5,10 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"slices"
 )
 
 // report is all that was measured, as it goes into the JSON file.
@@ -107,15 +109,37 @@ func (r *report) missed() int {
 
 // publish prints the report as text and writes the files that were asked for.
 func (r *report) publish(c *config, out io.Writer) error {
+	data, jsonErr := json.MarshalIndent(r, "", "  ")
+	svg, ok := r.chart()
+	if c.svgFile != "" && !ok {
+		r.LeftOut = append(r.LeftOut, "the chart: it compares with the kernel's times, and there are none")
+		c.svgFile = "" // what is there stays
+	}
 	text := r.text()
-	if c.jsonFile == "-" || c.markdownFile == "-" {
+	if c.jsonFile == "-" || c.markdownFile == "-" || c.svgFile == "-" {
 		text = "" // standard output is for what was asked for
 	}
 	_, err := io.WriteString(out, text)
-	data, jsonErr := json.MarshalIndent(r, "", "  ")
 	return errors.Join(err, jsonErr,
 		save(c.jsonFile, out, append(data, '\n')),
-		save(c.markdownFile, out, []byte(r.markdown())))
+		save(c.markdownFile, out, []byte(r.markdown())),
+		save(c.svgFile, out, svg))
+}
+
+// readReport reads the JSON file of an earlier run.
+func readReport(name string) (*report, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	r := &report{}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(r.Rows) == 0 || slices.Contains(r.Rows, nil) {
+		return nil, fmt.Errorf("%s: not the results of a run", name)
+	}
+	return r, nil
 }
 
 // save writes to a file, or to out for -; no name is nothing to do.
