@@ -4,6 +4,7 @@ package disk
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -181,7 +182,7 @@ func (m *image) buildIndex(dir uint32, levels uint8) int {
 			}
 		}
 	}
-	slices.SortFunc(names, func(a, b hashed) int { return int(int64(a.hash) - int64(b.hash)) })
+	slices.SortFunc(names, func(a, b hashed) int { return cmp.Compare(a.hash, b.hash) })
 	filetype := m.sb.HasIncompat(IncompatFiletype)
 	dxRoot := InitDxRoot(blocks[0], dir, RootIno, filetype, version)
 	table, first := dxRoot.DxNode, 1
