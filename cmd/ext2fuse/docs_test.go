@@ -68,14 +68,15 @@ func TestDocumentedCommands(t *testing.T) {
 			cmd = strings.ReplaceAll(cmd, "-o part=1 disk.img", "-o part=1 whole.img")
 			mounts := regexp.MustCompile(`(^ext2fuse .*| )(disk|whole)\.img mnt`).MatchString(cmd)
 			if mounts && mounted {
-				script += "umount mnt\n"
+				script += "ext2fuse -u mnt\n"
 			}
-			mounted = mounts || mounted && !strings.HasPrefix(cmd, "umount")
+			mounted = mounts || mounted && !strings.HasPrefix(cmd, "umount") && !strings.HasPrefix(cmd, "ext2fuse -u")
 			script += cmd + "\n"
 		}
 		if mounted {
-			script += "umount mnt\n"
+			script += "ext2fuse -u mnt\n"
 		}
+		script += "for image in *.img; do flock $image true; done\n" // umount without the helper does not wait
 		if out, err := inNamespace(t, script, "PATH="+dir+":"+os.Getenv("PATH")); err != nil {
 			t.Errorf("%v\n%s\nof\n%s", err, out, script)
 		}
