@@ -160,3 +160,28 @@ func TestDeadMount(t *testing.T) {
 		t.Errorf("exit %d, %q", code, stderr)
 	}
 }
+
+// umount(2) does not wait for the daemon; the next mount of the image does.
+func TestMountAgainAtOnce(t *testing.T) {
+	ext2test.NeedFUSE(t)
+	needRoot(t)
+	img, dir := ext2test.Make(t, ext2test.Options{Size: 64 << 20}), mountPoint(t)
+	for round := range 5 {
+		if code, stderr := finish(t, command(t, img, dir)); code != exitOK {
+			t.Fatalf("round %d: exit %d: %s", round, code, stderr)
+		}
+		for i := range 100 {
+			writeFile(t, filepath.Join(dir, fmt.Sprint(i)), strings.Repeat("text ", 10000))
+		}
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, stderr := finish(t, command(t, img, dir)); code != exitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	pid := daemonOf(t, dir)
+	unmount(t, dir)
+	eventually(t, "the daemon ends", func() bool { return ended(pid) })
+	ext2test.Fsck(t, img)
+}

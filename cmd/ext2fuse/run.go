@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -83,6 +84,9 @@ func (c *config) check(stderr io.Writer) error {
 	return err
 }
 
+// finishWait is how long a daemon may take to end whose image is not mounted any more.
+const finishWait = 5 * time.Second
+
 // serve opens the image, mounts it, tells parent (if there is one) and stays until it
 // is unmounted.
 func serve(c *config, parent *statusPipe, stderr io.Writer) int {
@@ -99,6 +103,10 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1)
 
+	if !fusefs.Serves(c.image, c.mount.subtype) {
+		// Just unmounted perhaps: umount(2) does not wait for the daemon.
+		c.fs.LockWait = finishWait
+	}
 	fs, err := ext2.Open(c.image, c.fs)
 	if err != nil {
 		say(stderr, "%s", oneLine(c.image, err))

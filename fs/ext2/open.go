@@ -33,6 +33,7 @@ func replayOnly(path string, o Options) error {
 func open(path string, o Options) (*FS, error) {
 	dev, err := blockio.Open(path, blockio.OpenOptions{
 		ReadOnly: o.ReadOnly, Offset: o.Offset, SizeLimit: o.SizeLimit, Part: o.Part, Direct: o.Direct,
+		LockWait: o.LockWait,
 	})
 	if err != nil {
 		return nil, err

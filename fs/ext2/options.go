@@ -23,6 +23,8 @@ type Options struct {
 	Part int
 	// Direct bypasses the host's page cache. Open only.
 	Direct bool
+	// LockWait is how long to wait for another holder of the image's lock to let go. Open only.
+	LockWait time.Duration
 	// Trace is a file that gets one line per bio; empty is none. Open only.
 	Trace string
 	// CacheBytes bounds the memory for metadata: cached blocks, unreferenced inodes
