@@ -10,7 +10,7 @@ import "sync"
 // never start a stream.
 const (
 	minWindow   = 512 << 10 // bytes
-	maxWindow   = 4 << 20
+	maxWindow   = 8 << 20
 	minSlack    = 128 << 10 // how far out of order requests of one stream may come
 	streamAfter = 2         // requests in a row that make a stream
 )
