@@ -14,6 +14,7 @@ const (
 	offMode      = 0
 	offDtime     = 20
 	offLinks     = 26
+	offSizeHi    = 108
 	offFileACLHi = 118
 )
 
@@ -97,6 +98,9 @@ func (c *checker) inode(ino uint32, b []byte) {
 	switch {
 	case in.IsDir():
 		c.dirs = append(c.dirs, n)
+		if hi := le.Uint32(b[offSizeHi:]); hi != 0 {
+			c.bad("directory %d: the high word of its size is %d", ino, hi)
+		}
 		if n.Orphan {
 			return // removed: its size is 0, its blocks follow when nobody is in it
 		}
@@ -104,12 +108,21 @@ func (c *checker) inode(ino uint32, b []byte) {
 			c.bad("directory %d: i_size is %d, it has %d blocks up to %d", ino, in.Size, len(n.Content), n.last)
 		}
 	case in.IsReg():
+		if in.Size > c.maxSize() {
+			c.bad("inode %d: i_size is %d, i_block reaches %d", ino, in.Size, c.maxSize())
+		}
 		if n.last > 0 && !n.Orphan && in.Size < uint64(n.last)*uint64(c.bs) {
 			c.bad("inode %d: i_size is %d, there is a block at %d", ino, in.Size, n.last*c.bs)
 		}
 	case in.IsSymlink() && in.Links > 0:
 		c.symlink(n)
 	}
+}
+
+// maxSize is how far i_block reaches, in bytes.
+func (c *checker) maxSize() uint64 {
+	per := uint64(c.sb.AddrPerBlock())
+	return (disk.NDirBlocks + per + per*per + per*per*per) * uint64(c.bs)
 }
 
 // symlink reads the target.
