@@ -205,7 +205,7 @@ func (k *Checkpoint) End(credits int) {
 
 // arm sets the timers off when there is something to write. k.mu is held.
 func (k *Checkpoint) arm() {
-	if k.closing || k.err != nil || !k.dirty() {
+	if k.closing || k.err != nil {
 		return
 	}
 	if !k.armed && k.o.Background > 0 && k.c.dirtyBlocks() > 0 {
@@ -220,7 +220,8 @@ func (k *Checkpoint) arm() {
 			}
 		})
 	}
-	if !k.armedDur && k.o.Flush > 0 {
+	// What the operation changed may be in a snapshot by now, but not durable.
+	if !k.armedDur && k.o.Flush > 0 && k.durable < k.lastChanged() {
 		k.armedDur = true
 		k.o.After(k.o.Flush, func() {
 			k.mu.Lock()

@@ -148,8 +148,11 @@ func (fs *FS) openOwnJournal() error {
 	if err == nil {
 		var j *jbd2.Journal
 		if j, err = jbd2.Open(fs.journalPlace(extents)); err == nil {
-			w.loan = fs.readLoan(j)
-			w.log, err = jbd2.NewLog(j, fs.logOptions(false))
+			if w.loan = fs.readLoan(j); w.loan != nil {
+				w.loan.before.mounts = fs.sb.MntCount + 1
+				w.loan.before.encode(j.Note()) // the next write of the journal's superblock has it
+			}
+			w.log, err = jbd2.NewLog(j, fs.logOptions(w.loan != nil))
 		}
 		if err == nil && !j.Format().Revoke {
 			f := j.Format()

@@ -16,6 +16,7 @@ import (
 type loanNote struct {
 	blocks uint32 // of the journal
 	uuid   [16]byte
+	mounts uint16 // s_mnt_count while the journal is on loan: another one tells that somebody mounted since
 
 	// What is to be restored.
 	journalUUID [16]byte
@@ -39,7 +40,7 @@ const loanMagic = "ext2fuse borrow1"
 // newLoanNote notes what a loan will change. It is nil where inode 8 is in use, so that
 // no journal can be borrowed.
 func (fs *FS) newLoanNote() (*loanNote, error) {
-	n := &loanNote{uuid: fs.sb.UUID, journalUUID: fs.sb.JournalUUID, inum: fs.sb.JournalInum, dev: fs.sb.JournalDev,
+	n := &loanNote{uuid: fs.sb.UUID, mounts: fs.sb.MntCount + 1, journalUUID: fs.sb.JournalUUID, inum: fs.sb.JournalInum, dev: fs.sb.JournalDev,
 		backupType: fs.sb.JnlBackupType, backup: fs.sb.JnlBlocks}
 	block, off := fs.inodeBlock(disk.JournalIno)
 	buf, err := fs.cache.Get(block, blockio.InodeTable)
@@ -71,6 +72,7 @@ func (n *loanNote) encode(b []byte) {
 	at := append(b[:0], loanMagic...)
 	at = le.AppendUint32(at, n.blocks)
 	at = append(at, n.uuid[:]...)
+	at = le.AppendUint16(at, n.mounts)
 	at = append(at, n.journalUUID[:]...)
 	at = le.AppendUint32(at, n.inum)
 	at = le.AppendUint32(at, n.dev)
@@ -95,6 +97,7 @@ func (n *loanNote) decode(b []byte) bool {
 	}
 	n.blocks = le.Uint32(take(4))
 	copy(n.uuid[:], take(16))
+	n.mounts = le.Uint16(take(2))
 	copy(n.journalUUID[:], take(16))
 	n.inum, n.dev = le.Uint32(take(4)), le.Uint32(take(4))
 	n.backupType = take(1)[0]

@@ -42,7 +42,9 @@ func (fs *FS) undoLoan() error {
 	if err != nil {
 		return err
 	}
-	if n == nil { // the mark arrived before the note did: nothing else was done
+	if n == nil || n.mounts != look.sb.MntCount {
+		// The mark arrived before the note did, or somebody mounted the file system since:
+		// what was free then need not be now. VALID stays clear, e2fsck sees to the rest.
 		return look.writeSuper(func(sb *disk.Superblock) { sb.JournalInum, sb.JournalDev = 0, 0 })
 	}
 	u := undo{fs: look, blocks: map[uint64]*cache.DirtyBlock{}}

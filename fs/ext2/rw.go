@@ -140,8 +140,11 @@ func (fs *FS) markMounted() error {
 			} else {
 				sb.State &^= disk.StateValid
 			}
-			if l := fs.journal.loan; l != nil && l.journal != nil {
+			switch l := fs.journal.loan; {
+			case l != nil && l.journal != nil:
 				markLoan(sb, l.inode.Block[0])
+			case l == nil && !own && sb.JournalInum == disk.JournalIno && sb.JournalDev != 0:
+				markLoan(sb, 0) // what it speaks of will not be true any more
 			}
 			sb.MntCount++
 			sb.Mtime = uint32(time.Now().Unix())

@@ -168,7 +168,8 @@ func (in *Inode) zeroBytesLocked(from, to int64) error {
 	at := int64(block)<<in.fs.blockBits + from&int64(in.fs.blockSize-1)
 	bio := blockio.Bio{Op: blockio.Write, For: blockio.Data, Off: at, Vecs: [][]byte{make([]byte, to-from)}}
 	in.fs.dev.Submit(&bio)
-	in.fs.ckpt.MarkData(false)
+	// As fresh data: a size that makes these bytes content must not be durable before they are.
+	in.fs.ckpt.MarkData(true)
 	if bio.Err != nil {
 		return in.fs.contentError(in.ino, from, bio.Err)
 	}

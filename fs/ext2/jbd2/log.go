@@ -121,7 +121,7 @@ func (l *Log) write(s *cache.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if err := l.commit(e, s); err != nil {
+	if err := l.commit(t, e, s); err != nil {
 		return err
 	}
 	l.committed(t, e, s)
@@ -151,9 +151,11 @@ func newest(a, b time.Time) time.Time {
 }
 
 // commit writes a transaction, and makes it durable if s wants it.
-func (l *Log) commit(e *Encoded, s *cache.Snapshot) error {
+func (l *Log) commit(t *Transaction, e *Encoded, s *cache.Snapshot) error {
 	f := l.j.format
-	sealed := f.Checksum == ChecksumV1 && f.Async && !s.FreshData && l.durable && l.ready.covers(l.head, e.Blocks)
+	// The checksum does not cover revoke records: torn, one would revoke what it should not.
+	sealed := f.Checksum == ChecksumV1 && f.Async && !s.FreshData && len(t.Revokes) == 0 &&
+		l.durable && l.ready.covers(l.head, e.Blocks)
 	body := append(e.Body, l.ready.zero(l.head, e.Next)...)
 	l.durable = false
 	var err error
