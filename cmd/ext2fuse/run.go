@@ -199,6 +199,9 @@ func (c *config) mountOptions(logger *slog.Logger) fusefs.Options {
 		Logger:     logger,
 	}
 	c.mount.owners.apply(&o)
+	if abs, err := filepath.Abs(c.image); err == nil {
+		o.Source = abs // the same for whoever looks, wherever he is
+	}
 	if c.mount.fsname != "" {
 		o.Source = c.mount.fsname
 	}

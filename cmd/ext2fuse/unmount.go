@@ -134,10 +134,12 @@ func end(server *fusefs.Server, fs *ext2.FS, s os.Signal, again bool, logger *sl
 		logger.Warn("not unmounted: files are in use; still serving (once more detaches the mount)", "signal", s.String())
 		return
 	}
-	if errors.Is(err, unix.EBUSY) {
+	if err != nil {
 		if err := fs.Sync(); err != nil {
 			logger.Error("not everything could be made durable", "error", err)
 		}
+	}
+	if errors.Is(err, unix.EBUSY) {
 		logger.Warn("files are in use: out of the tree, serving until the last user is gone", "signal", s.String())
 		err = server.Detach()
 	}

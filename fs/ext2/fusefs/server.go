@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
@@ -27,6 +28,7 @@ type Server struct {
 	fs     *ext2.FS
 	dir    string // the mount point, absolute and without symbolic links
 	helped bool   // mounted by fusermount3, which is to unmount, too
+	minor  int    // of the mount's device number, 0:minor; 0 if not known
 	done   chan struct{}
 }
 
@@ -66,6 +68,11 @@ func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 		a.flush = s.conn.flush
 	}
 	s.conn.start()
+	var st unix.Statx_t
+	// The attributes are not asked for, so this sends no message to ourselves.
+	if unix.Statx(unix.AT_FDCWD, m.dir, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, 0, &st) == nil {
+		s.minor = int(st.Dev_minor)
+	}
 	go func() {
 		<-s.conn.done
 		s.conn.pipes.close()
@@ -127,8 +134,35 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Close unmounts the file system. It fails with EBUSY while somebody uses it; the
 // mount then goes on serving.
-func (s *Server) Close() error { return detach(s.dir, s.helped, false) }
+func (s *Server) Close() error { return s.detach(false) }
 
 // Detach takes the mount out of the tree at once. Those who use it may finish; Wait
 // returns after the last one.
-func (s *Server) Detach() error { return detach(s.dir, s.helped, true) }
+func (s *Server) Detach() error { return s.detach(true) }
+
+// detach unmounts the mount wherever it is by now, and nothing else that may be mounted over
+// it. It is none if the mount is gone already.
+func (s *Server) detach(lazy bool) error {
+	mounts, err := mountinfo.GetMounts(nil)
+	if err != nil || s.minor == 0 {
+		return detach(s.dir, s.helped, lazy)
+	}
+	at, top := "", 0
+	for _, m := range mounts {
+		if m.Major == 0 && m.Minor == s.minor {
+			at = m.Mountpoint
+		}
+	}
+	for _, m := range mounts {
+		if m.Mountpoint == at {
+			top = m.Minor
+		}
+	}
+	switch {
+	case at == "":
+		return nil
+	case top != s.minor:
+		return &MountError{Dir: at, Reason: "something else is mounted over it", Err: unix.EBUSY}
+	}
+	return detach(at, s.helped, lazy)
+}

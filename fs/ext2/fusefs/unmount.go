@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,16 +47,32 @@ func Unmount(target string, o UnmountOptions) error {
 	if o.Lazy || mountedElsewhere(m) {
 		return nil
 	}
+	if foreign(m) {
+		server.wait(m.Minor, strangerPatience)
+		return nil
+	}
 	if server == "" {
 		waitUnlocked(m.Source)
 	}
-	server.wait()
+	server.wait(m.Minor, 0)
 	return nil
 }
 
-// waitUnlocked returns when nobody has a lock on an image, or it is mounted again. One that
-// cannot be opened is not waited for: a source in the mount table may be just a name.
+// strangerPatience is how long another user's server is waited for: it may have been stopped,
+// and be no ext2fuse at all.
+const strangerPatience = 10 * time.Second
+
+// foreign tells whether somebody else mounted a file system.
+func foreign(m *mountinfo.Info) bool {
+	return !slices.Contains(strings.Split(m.VFSOptions, ","), fmt.Sprintf("user_id=%d", os.Geteuid()))
+}
+
+// waitUnlocked returns when nobody has a lock on an image, or it is mounted again. What is
+// no image is not waited for: a source in the mount table may be just a name.
 func waitUnlocked(image string) {
+	if st, err := os.Stat(image); err != nil || !st.Mode().IsRegular() && st.Mode()&os.ModeType != os.ModeDevice {
+		return
+	}
 	fd, err := unix.Open(image, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return
@@ -79,6 +96,12 @@ func Serves(target, subtype string) bool {
 // findMount finds the topmost mount on a mount point, or else the one mount of a source.
 func findMount(target string) (*mountinfo.Info, error) {
 	dir := resolve(target)
+	abs, err := filepath.Abs(target)
+	if err != nil {
+		return nil, &MountError{Dir: target, Err: err, Reason: cause(err)}
+	}
+	_, err = os.Lstat(target)
+	name := err != nil && !strings.Contains(target, "/") // perhaps what fsname= said
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, &MountError{Dir: target, Err: err, Reason: "the mount table cannot be read: " + cause(err)}
@@ -88,7 +111,7 @@ func findMount(target string) (*mountinfo.Info, error) {
 		if m.Mountpoint == dir {
 			on = append(on, m)
 		}
-		if m.Source == target || m.Source == dir {
+		if m.Source == abs || m.Source == dir || name && m.Source == target {
 			of = append(of, m)
 		}
 	}
@@ -155,12 +178,10 @@ func (c connection) is(minor int) bool {
 	return err == nil && strings.Contains(string(info), fmt.Sprintf("fuse_connection:\t%d\n", minor))
 }
 
-// wait returns when the server has closed the connection, which is the last it does.
-func (c connection) wait() {
-	for c != "" {
-		if to, err := os.Readlink(string(c)); err != nil || to != "/dev/fuse" {
-			return
-		}
+// wait returns when the server has closed the connection to a mount, which is the last it
+// does, or after some time, unless that is 0.
+func (c connection) wait(minor int, most time.Duration) {
+	for begin := time.Now(); c != "" && c.is(minor) && (most == 0 || time.Since(begin) < most); {
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -36,9 +36,6 @@ func RemoveDead(_, _ string) (int, error) { return 0, nil }
 // Serves tells that nothing is served.
 func Serves(_, _ string) bool { return false }
 
-// Child does nothing.
-func Child() {}
-
 // Done never happens.
 func (*Server) Done() <-chan struct{} { return nil }
 
