@@ -232,7 +232,7 @@ func (k *copier) copy(from tree, src string, to tree, dst string, follow bool) {
 		return
 	}
 	if k.c.set("verbose") {
-		k.c.printf("%s -> %s\n", from.show(src), to.show(dst))
+		k.c.printf("%s -> %s\n", safe(from.show(src)), safe(to.show(dst)))
 	}
 	if err := k.copyOne(from, src, to, dst, m); err != nil {
 		k.fail(to.show(dst), err)

@@ -33,16 +33,17 @@ func percent(part, whole uint64) string {
 // safe is a name from an image without what a terminal would take for a command, or a
 // reader for the end of the line: control characters are in octal, as ls -b shows them.
 func safe(name string) string {
-	if !strings.ContainsFunc(name, unicode.IsControl) {
-		return name
-	}
 	var s strings.Builder
-	for _, b := range []byte(name) {
-		if b < ' ' || b == 0x7f {
-			fmt.Fprintf(&s, "\\%03o", b)
+	for len(name) > 0 {
+		r, n := utf8.DecodeRuneInString(name)
+		if unicode.IsControl(r) || r == utf8.RuneError && n == 1 && 0x80 <= name[0] && name[0] < 0xa0 {
+			for _, b := range []byte(name[:n]) {
+				fmt.Fprintf(&s, "\\%03o", b)
+			}
 		} else {
-			s.WriteByte(b)
+			s.WriteString(name[:n])
 		}
+		name = name[n:]
 	}
 	return s.String()
 }

@@ -120,8 +120,8 @@ func (i *superInfo) fields() []field {
 	revision := map[uint32]string{0: " (original)", 1: " (dynamic)"}[i.Revision]
 	list := []field{
 		{"Filesystem kind", i.Kind},
-		{"Filesystem volume name", orText(i.Label, "<none>")},
-		{"Last mounted on", orText(i.LastMounted, "<not available>")},
+		{"Filesystem volume name", orText(safe(i.Label), "<none>")},
+		{"Last mounted on", orText(safe(i.LastMounted), "<not available>")},
 		{"Filesystem UUID", orText(strings.Trim(i.UUID, "0-"), "<none>")},
 		{"Filesystem magic number", fmt.Sprintf("0x%04X", disk.Magic)},
 		{"Filesystem revision #", fmt.Sprint(i.Revision) + revision},
