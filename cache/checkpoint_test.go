@@ -425,3 +425,35 @@ func TestCheckpointModel(t *testing.T) {
 		t.Errorf("afterwards: %+v", s)
 	}
 }
+
+// TestFailedCheckKeepsChanges: a block that was changed stays in memory when somebody who
+// takes it for something else finds it bad; the device has an older version.
+func TestFailedCheckKeepsChanges(t *testing.T) {
+	r := newRig(t, CheckpointOptions{}, nil)
+	bad := errors.New("no directory block")
+	r.op(t, func() {
+		r.put(t, 5, 1, blockio.Indirect)
+		if _, err := r.c.GetChecked(5, blockio.Directory, func([]byte) error { return bad }); err != bad {
+			t.Errorf("the check's error is %v", err)
+		}
+		b, err := r.c.Get(5, blockio.Indirect)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.RLock()
+		if got := binary.LittleEndian.Uint32(b.Data()); got != 1 {
+			t.Errorf("the block has %d, want 1", got)
+		}
+		b.RUnlock()
+		b.Release()
+	})
+	if err := r.k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.onDevice(5); got != 1 {
+		t.Errorf("the device has %d, want 1", got)
+	}
+	if n := r.c.Stats().Pinned; n != 0 {
+		t.Errorf("%d buffers are still pinned", n)
+	}
+}

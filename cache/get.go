@@ -87,7 +87,8 @@ func (c *Cache) offsetErr(block uint64) error {
 // it. A check that passed is remembered, per purpose, as long as the block stays in
 // memory, so for one purpose the check may depend on nothing but the bytes. When it
 // fails, its error is returned as it is and the block is forgotten, so that the next
-// one reads it anew; those who wait meanwhile get the error of that one check.
+// one reads it anew, unless it was changed; those who wait meanwhile get the error of
+// that one check.
 func (c *Cache) GetChecked(block uint64, what blockio.Purpose, check func(data []byte) error) (*Buffer, error) {
 	b, err := c.Get(block, what)
 	if err != nil {
@@ -98,9 +99,13 @@ func (c *Cache) GetChecked(block uint64, what blockio.Purpose, check func(data [
 		return b, nil
 	}
 	if err := b.validate(what, bit, check); err != nil {
+		// What is not in its place on the device yet stays: the device has an older version.
+		b.contents.RLock()
+		inPlace := !b.ckpt.dirty && b.ckpt.frozen == nil
+		b.contents.RUnlock()
 		s := b.shard
 		s.mu.Lock()
-		if !b.forgotten {
+		if inPlace && !b.forgotten {
 			s.forget(b)
 		}
 		s.unpin(b)
