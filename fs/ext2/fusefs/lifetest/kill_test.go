@@ -146,17 +146,20 @@ func (v *victim) recover() error {
 		if code, out := fsck("-p", v.img); code != 0 && code != 1 {
 			return fmt.Errorf("e2fsck -p: exit code %d\n%s", code, out)
 		}
-	case "kernel":
-		dir := filepath.Join(filepath.Dir(v.dir), "kernel")
-		_ = os.Mkdir(dir, 0o755)
-		if err := sh("mount", "-o", "loop", v.img, dir); err != nil {
-			return err
-		}
-		return ext2test.KernelUnmount(dir)
-	case "debugfs":
-		// Without a journal to run it would mark the file system as not cleanly unmounted.
+	case "kernel", "debugfs":
+		// Without a journal to run neither recovers anything, and both would leave a file system
+		// that is marked as not cleanly unmounted, or mounted since: then the next mount by
+		// ext2fuse neither trusts it nor completes what was cut off.
 		if out, err := exec.Command("dumpe2fs", "-h", v.img).Output(); err != nil || !bytes.Contains(out, []byte("needs_recovery")) {
 			return err
+		}
+		if tool == "kernel" {
+			dir := filepath.Join(filepath.Dir(v.dir), "kernel")
+			_ = os.Mkdir(dir, 0o755)
+			if err := sh("mount", "-o", "loop", v.img, dir); err != nil {
+				return err
+			}
+			return ext2test.KernelUnmount(dir)
 		}
 		return sh("debugfs", "-w", "-R", "journal_run", v.img)
 	}
