@@ -119,6 +119,10 @@ func (fs *FS) openJournal() error {
 		return nil
 	}
 	l, err := fs.planLoan()
+	if l != nil && fs.policy.early != nil {
+		l = nil
+		fs.log.Warn("writing without a journal, as damage was found; run e2fsck")
+	}
 	if l != nil && err == nil {
 		w.log, err = jbd2.NewLog(l.journal, fs.logOptions(true))
 		w.loan = l
