@@ -91,7 +91,7 @@ const finishWait = 5 * time.Second
 // is unmounted.
 func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	logs := newLogSink(stderr, "ext2fuse: "+c.image+": ")
-	logs.shared.level = c.level
+	logs.shared.level.Set(c.level)
 	logger := slog.New(logs)
 	c.fs.Logger = logger
 	c.writeOptions()
