@@ -31,6 +31,7 @@ var infoVerb = verb{
 // imageInfo is what info tells; the tags are its JSON.
 type imageInfo struct {
 	Image       string          `json:"image"`
+	ImageRaw    []byte          `json:"image_bytes,omitempty"` // as rawBytes
 	Partitions  []partitionInfo `json:"partitions,omitempty"`
 	Superblock  *superInfo      `json:"superblock,omitempty"`
 	CannotMount string          `json:"cannot_mount,omitempty"` // why
@@ -73,7 +74,7 @@ type filesInfo struct {
 }
 
 func runInfo(c *call) error {
-	info := imageInfo{Image: c.args[0]}
+	info := imageInfo{Image: c.args[0], ImageRaw: rawBytes(c.args[0])}
 	whole := c.config.fs.Part == 0 && c.config.fs.Offset == 0
 	if whole {
 		if err := info.readPartitions(); err != nil {
@@ -278,25 +279,25 @@ func (info *imageInfo) print(c *call) {
 		for _, p := range info.Partitions {
 			what := p.Holds
 			if p.Name != "" {
-				what += fmt.Sprintf(" (%s)", p.Name)
+				what += " (" + safe(p.Name) + ")"
 			}
-			rows = append(rows, []string{fmt.Sprint(p.Number), fmt.Sprint(p.Start), humanBytes(p.Size), p.Type, what})
+			rows = append(rows, []string{fmt.Sprint(p.Number), fmt.Sprint(p.Start), humanBytes(p.Size), safe(p.Type), what})
 		}
 		c.printTable(rows, "rrrl")
 		if info.Superblock == nil {
-			c.printf("\nTo look into one: ext2fuse info -o part=N %s\n", info.Image)
+			c.printf("\nTo look into one: ext2fuse info -o part=N %s\n", safe(info.Image))
 			return
 		}
 		c.printf("\n")
 	}
 	for _, f := range info.Superblock.fields() {
-		c.printf("%-25s %s\n", f.label+":", f.value)
+		c.printf("%-25s %s\n", f.label+":", safe(f.value))
 	}
 	if info.CannotMount != "" {
-		c.printf("\nCannot be mounted:        %s\n", info.CannotMount)
+		c.printf("\nCannot be mounted:        %s\n", safe(info.CannotMount))
 	}
 	for _, w := range info.Warnings {
-		c.printf("\nWarning:                  %s\n", w)
+		c.printf("\nWarning:                  %s\n", safe(w))
 	}
 	if f := info.Free; f != nil {
 		size := info.Superblock.BlockSize

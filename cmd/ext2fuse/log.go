@@ -62,7 +62,7 @@ func (h *logSink) Handle(_ context.Context, r slog.Record) error {
 		formatAttr(&line, a)
 		return true
 	})
-	text := h.prefix + strings.ReplaceAll(line.String(), "\n", " | ")
+	text := safe(h.prefix + strings.ReplaceAll(line.String(), "\n", " | "))
 	t := h.shared
 	t.mu.Lock()
 	defer t.mu.Unlock()

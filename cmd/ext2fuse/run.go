@@ -54,9 +54,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return serve(c, parent, stderr)
 }
 
-// say prints a message, one line. There is nobody to tell when that fails.
+// say prints a message, one line, of which nothing reaches a terminal as a command. There is
+// nobody to tell when that fails.
 func say(w io.Writer, format string, args ...any) {
-	_, _ = fmt.Fprintf(w, "ext2fuse: "+format+"\n", args...)
+	_, _ = fmt.Fprintf(w, "ext2fuse: %s\n", safe(fmt.Sprintf(format, args...)))
 }
 
 // show prints what was asked for.
