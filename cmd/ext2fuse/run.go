@@ -27,6 +27,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return v.main(args[1:], stdout, stderr)
 		}
 	}
+	return mount(args, stdout, stderr)
+}
+
+// mount mounts, or tells about mounting, as the arguments ask.
+func mount(args []string, stdout, stderr io.Writer) int {
 	c, err := parseCommandLine(args)
 	switch {
 	case err != nil:

@@ -23,24 +23,28 @@ var ErrNotOurs = errors.New("not mounted by ext2fuse")
 // lock. A server that has died is waited for as little as one whose mount is in use
 // elsewhere yet.
 //
-// Errors: a *MountError, for a mount in use with EBUSY; ErrNotOurs.
+// Errors: a *MountError, for a mount in use with EBUSY, for another user's with EPERM, and for
+// what another program mounted with ErrNotOurs.
 func Unmount(target string, o UnmountOptions) error {
 	m, err := findMount(target)
 	if err != nil {
 		return err
 	}
-	if !strings.HasPrefix(m.FSType, "fuse.") { // subtype= may have named it differently
-		return &MountError{Dir: m.Mountpoint, Err: ErrNotOurs,
-			Reason: "not mounted by ext2fuse: the file system is of type " + m.FSType}
-	}
 	server := serverOf(m.Minor)
-	helped := os.Geteuid() != 0
-	if o.Force && !helped {
-		err = unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
-	} else {
-		err = detach(m.Mountpoint, helped, o.Lazy)
+	if !ours(m, server) {
+		return &MountError{Dir: m.Mountpoint, Err: ErrNotOurs,
+			Reason: "not mounted by ext2fuse: the file system is of type " + m.FSType + "; umount(8) unmounts it"}
 	}
-	if err != nil {
+	helped := os.Geteuid() != 0
+	if helped && foreign(m) {
+		return &MountError{Dir: m.Mountpoint, Err: unix.EPERM, Reason: "mounted by another user, and only that one and root can unmount it"}
+	}
+	if o.Force {
+		if err := cutOff(m, helped); err != nil {
+			return err
+		}
+	}
+	if err := detach(m.Mountpoint, helped, o.Lazy || o.Force); err != nil {
 		return err
 	}
 	// With another mount of the same file system somebody else may go on using it.
@@ -56,6 +60,61 @@ func Unmount(target string, o UnmountOptions) error {
 	}
 	server.wait(m.Minor, 0)
 	return nil
+}
+
+// cutOff cuts the connection to the server: whoever uses the mount gets ENOTCONN, and the
+// server ends.
+func cutOff(m *mountinfo.Info, helped bool) error {
+	if !helped {
+		err := unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.MNT_EXPIRE|unix.UMOUNT_NOFOLLOW)
+		if err != nil && !errors.Is(err, unix.EBUSY) { // that it is in use stops nobody
+			return &MountError{Dir: m.Mountpoint, Reason: "unmount failed: " + cause(err), Err: err}
+		}
+		return nil
+	}
+	// The kernel gives the file to the mounting user.
+	if err := os.WriteFile(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", m.Minor), []byte("1"), 0); err != nil {
+		return &MountError{Dir: m.Mountpoint, Err: unix.EPERM,
+			Reason: "whoever uses it cannot be cut off here, except by root (" + cause(err) + " for /sys/fs/fuse/connections); -l takes the mount out of the tree and lets them finish"}
+	}
+	return nil
+}
+
+// ours tells whether this program mounted a file system: it is of its type, or, as subtype=
+// may have named it differently, its server is this program, or answers as it does.
+func ours(m *mountinfo.Info, server connection) bool {
+	switch {
+	case m.FSType == "fuse."+Subtype:
+		return true
+	case !strings.HasPrefix(m.FSType, "fuse."):
+		return false
+	case server != "":
+		return server.isOurProgram()
+	}
+	// The server may be anything, and one that hangs, too.
+	answer := make(chan bool, 1)
+	go func() {
+		n, err := unix.Getxattr(m.Mountpoint, StatsXattr, nil)
+		answer <- err == nil && n > 0
+	}()
+	select {
+	case yes := <-answer:
+		return yes
+	case <-time.After(strangerPatience):
+		return false
+	}
+}
+
+// isOurProgram tells whether the server is this program, or another build of it.
+func (c connection) isOurProgram() bool {
+	proc, _, _ := strings.Cut(string(c), "/fd/")
+	theirs, err1 := os.Stat(proc + "/exe")
+	own, err2 := os.Stat("/proc/self/exe")
+	if err1 == nil && err2 == nil && os.SameFile(theirs, own) {
+		return true
+	}
+	name, err := os.Readlink(proc + "/exe")
+	return err == nil && strings.TrimSuffix(filepath.Base(name), " (deleted)") == Subtype
 }
 
 // strangerPatience is how long another user's server is waited for: it may have been stopped,
@@ -85,6 +144,13 @@ func waitUnlocked(image string) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// Ours tells whether this program mounted what is mounted on target, a mount point or the
+// source of a mount.
+func Ours(target string) bool {
+	m, err := findMount(target)
+	return err == nil && ours(m, serverOf(m.Minor))
 }
 
 // Serves tells whether a file system of a subtype is what is mounted on target.
