@@ -17,7 +17,7 @@ import (
 
 var lsVerb = verb{
 	name: "ls", operands: "IMAGE [PATH…]", least: 1, most: -1,
-	doc: "list directories of an image, all names but . and .., sorted. IMAGE:PATH is another way to say IMAGE PATH.",
+	doc: "list directories of an image, without . and .., sorted. IMAGE:PATH is another way to say IMAGE PATH.",
 	flags: func(f *pflag.FlagSet) {
 		f.BoolP("long", "l", false, "with mode, links, owner, group, size and time")
 		f.BoolP("inode", "i", false, "with inode numbers")

@@ -40,11 +40,11 @@ func Unmount(target string, o UnmountOptions) error {
 		return &MountError{Dir: m.Mountpoint, Err: unix.EPERM, Reason: "mounted by another user, and only that one and root can unmount it"}
 	}
 	if o.Force {
-		if err := cutOff(m, helped); err != nil {
-			return err
-		}
+		err = cutOff(m, helped)
+	} else {
+		err = detach(m.Mountpoint, helped, o.Lazy)
 	}
-	if err := detach(m.Mountpoint, helped, o.Lazy || o.Force); err != nil {
+	if err != nil {
 		return err
 	}
 	// With another mount of the same file system somebody else may go on using it.
@@ -56,18 +56,18 @@ func Unmount(target string, o UnmountOptions) error {
 		return nil
 	}
 	if server == "" {
-		waitUnlocked(m.Source)
+		waitUnlocked(m.Source, func() { time.Sleep(time.Millisecond) })
 	}
 	server.wait(m.Minor, 0)
 	return nil
 }
 
-// cutOff cuts the connection to the server: whoever uses the mount gets ENOTCONN, and the
-// server ends.
+// cutOff cuts the connection to the server, so that whoever uses the mount gets ENOTCONN and
+// the server ends, and unmounts.
 func cutOff(m *mountinfo.Info, helped bool) error {
 	if !helped {
-		err := unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.MNT_EXPIRE|unix.UMOUNT_NOFOLLOW)
-		if err != nil && !errors.Is(err, unix.EBUSY) { // that it is in use stops nobody
+		// MNT_FORCE alone cuts the connection, and leaves a mount where it is in use.
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 			return &MountError{Dir: m.Mountpoint, Reason: "unmount failed: " + cause(err), Err: err}
 		}
 		return nil
@@ -77,7 +77,7 @@ func cutOff(m *mountinfo.Info, helped bool) error {
 		return &MountError{Dir: m.Mountpoint, Err: unix.EPERM,
 			Reason: "whoever uses it cannot be cut off here, except by root (" + cause(err) + " for /sys/fs/fuse/connections); -l takes the mount out of the tree and lets them finish"}
 	}
-	return nil
+	return detach(m.Mountpoint, helped, true)
 }
 
 // ours tells whether this program mounted a file system: it is of its type, or, as subtype=
@@ -127,8 +127,9 @@ func foreign(m *mountinfo.Info) bool {
 }
 
 // waitUnlocked returns when nobody has a lock on an image, or it is mounted again. What is
-// no image is not waited for: a source in the mount table may be just a name.
-func waitUnlocked(image string) {
+// no image is not waited for: a source in the mount table may be just a name. Between two
+// looks it pauses.
+func waitUnlocked(image string, pause func()) {
 	if st, err := os.Stat(image); err != nil || !st.Mode().IsRegular() && st.Mode()&os.ModeType != os.ModeDevice {
 		return
 	}
@@ -142,7 +143,7 @@ func waitUnlocked(image string) {
 		if err != nil || len(again) > 0 {
 			return
 		}
-		time.Sleep(time.Millisecond)
+		pause()
 	}
 }
 
@@ -167,7 +168,7 @@ func findMount(target string) (*mountinfo.Info, error) {
 		return nil, &MountError{Dir: target, Err: err, Reason: cause(err)}
 	}
 	_, err = os.Lstat(target)
-	name := err != nil && !strings.Contains(target, "/") // perhaps what fsname= said
+	name := err != nil // perhaps what fsname= said
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, &MountError{Dir: target, Err: err, Reason: "the mount table cannot be read: " + cause(err)}
