@@ -106,7 +106,8 @@ func (fs *FS) reserved() uint64 {
 }
 
 // openJournal finds out how checkpoints are to be carried out: with the file system's
-// journal, with one that is borrowed from its free space, or without. Nothing is written.
+// journal, with one that is borrowed from its free space, or without. Nothing is written, but
+// where the file system's journal has to be discarded.
 func (fs *FS) openJournal() error {
 	w := &fs.journal
 	w.plain = cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize, NoBarrier: fs.opts.NoBarrier}
@@ -156,7 +157,9 @@ func (fs *FS) openOwnJournal() error {
 				w.loan.before.mounts = fs.sb.MntCount + 1
 				w.loan.before.encode(j.Note()) // the next write of the journal's superblock has it
 			}
-			w.log, err = jbd2.NewLog(j, fs.logOptions(w.loan != nil))
+			if err = fs.discardJournal(j); err == nil {
+				w.log, err = jbd2.NewLog(j, fs.logOptions(w.loan != nil))
+			}
 		}
 		if err == nil && !j.Format().Revoke {
 			f := j.Format()
@@ -172,6 +175,17 @@ func (fs *FS) openOwnJournal() error {
 		return fmt.Errorf("the journal cannot be used: %w (-o nojournal does without it)", err)
 	}
 	return nil
+}
+
+// discardJournal makes a journal clean that holds transactions although needs_recovery is not
+// set. The kernel's driver does the same: somebody without an eye for the journal may have
+// changed the file system since, and to replay it, now or after the next crash, would undo that.
+func (fs *FS) discardJournal(j *jbd2.Journal) error {
+	n, err := j.Discard()
+	if n > 0 {
+		fs.log.Warn(fmt.Sprintf("the journal is discarded: it holds %d transactions, but s_feature_incompat does not have needs_recovery; running e2fsck is recommended", n))
+	}
+	return err
 }
 
 // journalPlace is where the journal of this mount is.

@@ -20,7 +20,7 @@ func (fs *FS) mount() error {
 	if err := fs.checkRoot(); err != nil {
 		return err
 	}
-	if fs.sb.HasCompat(disk.CompatHasJournal) && !fs.sb.HasIncompat(disk.IncompatRecover) && (fs.opts.ReadOnly || fs.opts.NoJournal) {
+	if fs.sb.HasCompat(disk.CompatHasJournal) && !fs.sb.HasIncompat(disk.IncompatRecover) && fs.opts.NoJournal && !fs.opts.ReadOnly {
 		fs.warnings = append(fs.warnings, "mounting an ext3 file system as ext2: its journal, which is clean, is not used")
 	}
 	for _, w := range fs.warnings {
