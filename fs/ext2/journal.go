@@ -221,7 +221,9 @@ func (fs *FS) startJournal() error {
 
 // endJournal is the end of the mount for the journal: nothing is in it any more, and what
 // was borrowed is given back. The superblock that says so is part of what the caller
-// writes next, but for a loan.
+// writes next, but for a loan. A loan that cannot be given back, because the device does not
+// give what has to be changed for it, stays: the image is a clean ext3 one, and the next mount
+// tries again.
 func (fs *FS) endJournal() error {
 	w := &fs.journal
 	on := w.on
@@ -229,7 +231,17 @@ func (fs *FS) endJournal() error {
 		return err
 	}
 	if w.loan != nil {
-		return fs.giveBack()
+		p := loanPins{fs, map[uint64]*cache.Buffer{}}
+		defer p.release()
+		in, err := p.all()
+		if err == nil {
+			return fs.giveBack(in)
+		}
+		fs.log.Warn(fmt.Sprintf("the borrowed journal stays for the time being, and with it the image is an ext3 one; the next mount gives it back: %v", err))
+		w.loan = nil
+		if err := w.log.Close(); err != nil {
+			return err
+		}
 	}
 	if !on {
 		return nil

@@ -113,7 +113,8 @@ func (fs *FS) readSuperblock() error {
 	sb, err := readSuper(fs.dev, fs.superOffset())
 	if err == nil && fs.loanCutOff(sb) {
 		if err := fs.undoLoan(); err != nil {
-			fs.log.Warn(fmt.Sprintf("a borrowed journal cannot be given back: %v", err))
+			// Its blocks stay marked used, which harms nothing.
+			fs.log.Warn(fmt.Sprintf("a journal that the last mount borrowed cannot be given back: %v; run e2fsck -p", err))
 		}
 		sb, err = readSuper(fs.dev, fs.superOffset())
 	}
