@@ -168,7 +168,9 @@ func (k *copier) run(from []place, to place) error {
 		}
 		stream := false
 		if target == (hostTree{}) {
-			name, stream = hostTarget(name)
+			if m, err := sources[i].meta(p.path, !k.recursive(), false); err == nil && m.is(unix.S_IFREG) {
+				name, stream = hostTarget(name)
+			}
 		}
 		if stream {
 			if err := k.writeStream(sources[i], p.path, name); err != nil {
@@ -197,7 +199,11 @@ func (k *copier) why() error {
 		return errInterrupted
 	}
 	t := k.target.(*imageTree)
-	return fmt.Errorf("%w, and then do this again; what was copied before is complete", writeEnded(t.image, t.fs))
+	err := writeEnded(t.image, t.fs)
+	if t.fs.Failure() != nil {
+		err = fmt.Errorf("%w, and then do this again; what was copied before is complete", err)
+	}
+	return err
 }
 
 // base is the name that a copy of a place gets in a directory; empty where what is in it
