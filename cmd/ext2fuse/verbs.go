@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -144,13 +145,13 @@ func (c *call) open(image string, write bool) (*ext2.FS, error) {
 	o.ReadOnly, o.NoLoad = !write, !write
 	warnings := &gate{w: c.stderr}
 	o.Logger = slog.New(newLogSink(warnings, "ext2fuse: "+image+": "))
-	fs, err := ext2.Open(image, o)
+	fs, err := ext2.Open(context.Background(), image, o)
 	if err != nil {
 		return nil, errors.New(oneLine(image, err))
 	}
 	// Of what a mount would warn of, one thing changes what a verb shows; info has the rest.
 	warnings.open = true
-	if sb := fs.Super(); !write && sb.HasIncompat(disk.IncompatRecover) && c.verb.name != "info" {
+	if sb := fs.Superblock(); !write && sb.HasIncompat(disk.IncompatRecover) && c.verb.name != "info" {
 		o.Logger.Warn("the journal is not replayed: what is shown is older than it could be; a mount replays it")
 	}
 	return fs, nil

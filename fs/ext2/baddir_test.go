@@ -221,7 +221,7 @@ func TestDirLoops(t *testing.T) {
 		{"a/b/a/b/a/b/a", "stands in directory inode 2 already"},
 	} {
 		fs, log := img.logged()
-		_, err := fs.FS().Open(c.path)
+		_, err := fs.FS(ctx).Open(c.path)
 		wantDamage(t, err, log, c.want)
 	}
 	// The same for entries that were listed.
@@ -233,7 +233,7 @@ func TestDirLoops(t *testing.T) {
 	// Two parents: whoever comes second is refused, as long as the first is known.
 	fs, log := img.logged()
 	inodeAt(t, fs, "a/b")
-	_, err := fs.FS().Open("b")
+	_, err := fs.FS(ctx).Open("b")
 	wantDamage(t, err, log, "stands in directory inode 21 already")
 }
 
@@ -299,7 +299,7 @@ func TestBadHtree(t *testing.T) {
 						in.LookupIno(e.name)
 					}
 				}
-				in.ReadDir(0, func(DirEntry) bool { return true })
+				in.ReadDir(ctx, 0, func(DirEntry) bool { return true })
 				wantLog(t, log, c.want)
 			}
 		})
@@ -430,7 +430,7 @@ func TestWildCookies(t *testing.T) {
 		for bit := range 64 {
 			for _, d := range []uint64{0, 1, ^uint64(0), 12345} {
 				n := 0
-				in.ReadDir(1<<bit+d, func(DirEntry) bool { n++; return true })
+				in.ReadDir(ctx, 1<<bit+d, func(DirEntry) bool { n++; return true })
 				if n > 302 {
 					t.Fatalf("cookie %#x: %d entries", uint64(1)<<bit+d, n)
 				}

@@ -37,12 +37,12 @@ func (in *Inode) Lookup(name string) (*Inode, error) {
 		return nil, ErrNotDir
 	}
 	if name == "." {
-		in.Ref(1)
+		in.Ref()
 		return in, nil
 	}
 	child, err := in.lookup(name)
 	if err != nil && child != nil {
-		child.Put(1) // without the lock: the last reference may delete
+		child.Put() // without the lock: the last reference may delete
 		child = nil
 	}
 	return child, err
@@ -67,7 +67,7 @@ func (in *Inode) lookup(name string) (*Inode, error) {
 func (in *Inode) Listed(ino uint32) (*Inode, error) {
 	child, err := in.child(ino, "an entry")
 	if err != nil && child != nil {
-		child.Put(1)
+		child.Put()
 		child = nil
 	}
 	return child, err

@@ -104,7 +104,7 @@ func checkDir(t *testing.T, in *Inode, want map[string]uint32) {
 	for range 50 {
 		i := rng.IntN(len(cookies))
 		var next listed
-		if err := in.ReadDir(cookies[i], func(e DirEntry) bool {
+		if err := in.ReadDir(ctx, cookies[i], func(e DirEntry) bool {
 			next = listed{string(e.Name), e.Ino, direntTypes[e.Type]}
 			return false
 		}); err != nil {
@@ -370,9 +370,9 @@ func TestLookupNames(t *testing.T) {
 		if err != nil || in.Ino() != want {
 			t.Fatalf("%q: %v, %v", name, in, err)
 		}
-		in.Put(1)
+		in.Put()
 	}
-	if err := file.ReadDir(0, nil); !errors.Is(err, ErrNotDir) {
+	if err := file.ReadDir(ctx, 0, nil); !errors.Is(err, ErrNotDir) {
 		t.Errorf("listing a file: %v", err)
 	}
 }

@@ -43,6 +43,7 @@ var (
 	ErrTooManyLinks = &Error{"too many links", syscall.EMLINK}
 	ErrPerm         = &Error{"operation not permitted", syscall.EPERM}
 	ErrClosed       = &Error{"the file system is closed", syscall.EBADF}
+	ErrLoop         = &Error{"too many levels of symbolic links", syscall.ELOOP}
 )
 
 // Errno maps an error of this package to the errno a system call would give. It is

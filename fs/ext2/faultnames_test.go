@@ -62,19 +62,19 @@ func useMixed(t *testing.T, fs *FS, all []namedIno, whole bool) {
 			t.Fatalf("absent: %v", err)
 		}
 		n := 0
-		err = in.ReadDir(0, func(DirEntry) bool { n++; return true })
+		err = in.ReadDir(ctx, 0, func(DirEntry) bool { n++; return true })
 		check("listing", n == len(all)+2, err)
-		in.Put(1)
+		in.Put()
 	}
 	if link, err := fs.Inode(22); err == nil {
 		target, err := link.Readlink()
 		check("target", target == targetOf(500), err)
-		link.Put(1)
+		link.Put()
 	}
 	if file, err := fs.Inode(fileIno); err == nil {
 		value, err := file.Getxattr("user.a")
 		check("attribute", string(value) == "value", err)
-		file.Put(1)
+		file.Put()
 	}
 }
 
@@ -85,7 +85,7 @@ func TestFaultNames(t *testing.T) {
 	for _, times := range []int64{1, 0} { // this read, or all from it on
 		for k := int64(1); ; k++ {
 			dev := blockiotest.NewFault(img.dev.Clone())
-			fs, err := New(dev, Options{ReadOnly: true, Logger: quiet})
+			fs, err := New(ctx, dev, Options{ReadOnly: true, Logger: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +137,7 @@ func TestNamesParallel(t *testing.T) {
 				if got, _, err := listFrom(t, in, 0, 1+rng.IntN(300)); err != nil || len(got) != len(all)+2 {
 					t.Errorf("%d entries, %v", len(got), err)
 				}
-				in.Put(1)
+				in.Put()
 			}
 		})
 	}

@@ -50,7 +50,7 @@ func (b *fuzzBase) open(t *testing.T, in disk.Inode, area, blocks []byte) *FS {
 	in.Links, in.ExtraSize = 1, 32
 	in.Encode(raw, sb)
 	copy(disk.InodeXattrArea(raw, &in), area)
-	fs, err := New(blockiotest.MemOf(image), Options{ReadOnly: true, Logger: quiet, CacheBytes: 1 << 20})
+	fs, err := New(ctx, blockiotest.MemOf(image), Options{ReadOnly: true, Logger: quiet, CacheBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func FuzzDir(f *testing.F) {
 			}
 			for name := range known {
 				if child, err := in.Lookup(name); err == nil {
-					child.Put(1)
+					child.Put()
 				}
 			}
 		}

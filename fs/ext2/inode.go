@@ -81,7 +81,7 @@ func (fs *FS) InodeByHandle(ino, generation uint32) (*Inode, error) {
 		return nil, err
 	}
 	if generation != 0 && in.Generation() != generation {
-		in.Put(1)
+		in.Put()
 		return nil, ErrStale
 	}
 	return in, nil
@@ -99,12 +99,12 @@ func (fs *FS) Forget(ino uint32, n uint64) { fs.inodes.release(ino, n) }
 // wanted, with few large I/Os. Numbers out of range are passed over.
 func (fs *FS) PrefetchInodes(inos []uint32) { fs.prefetchInodes(inos) }
 
-// Ref takes n more references. The caller holds at least one.
-func (in *Inode) Ref(n uint64) { in.fs.inodes.ref(in, n) }
+// Ref takes one more reference. The caller holds one.
+func (in *Inode) Ref() { in.fs.inodes.ref(in) }
 
-// Put gives n references back. After the last one the inode may leave memory; the
-// caller must not touch it any more.
-func (in *Inode) Put(n uint64) { in.fs.inodes.put(in, n) }
+// Put gives a reference back; the caller must not touch the inode any more. After the last
+// one an inode may leave memory, and one without a name is deleted.
+func (in *Inode) Put() { in.fs.inodes.put(in) }
 
 // Ino is the inode number.
 func (in *Inode) Ino() uint32 { return in.ino }

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -216,7 +217,7 @@ func (fs *FS) endJournal() error {
 	if !on {
 		return nil
 	}
-	return fs.update(1, func() error {
+	return fs.update(context.Background(), 1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) { sb.FeatureIncompat &^= disk.IncompatRecover })
 	})
 }

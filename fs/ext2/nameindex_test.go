@@ -92,7 +92,7 @@ func names(dir, n int) (all []namedIno) {
 // least recently used leave, and look-ups are right throughout.
 func TestNameIndexMemory(t *testing.T) {
 	const dirs, n = 12, 1000
-	fs, err := New(manyNames(t, 1024, dirs, n), Options{ReadOnly: true, Logger: quiet})
+	fs, err := New(ctx, manyNames(t, 1024, dirs, n), Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestNameIndexMemory(t *testing.T) {
 // TestNameIndexCost: once the index is there, a name costs one directory block, and a
 // name that does not exist none, however many there are.
 func TestNameIndexCost(t *testing.T) {
-	fs, err := New(manyNames(t, 1024, 1, 9000), Options{ReadOnly: true, Logger: quiet})
+	fs, err := New(ctx, manyNames(t, 1024, 1, 9000), Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestNameIndexCost(t *testing.T) {
 }
 
 func BenchmarkLookup(b *testing.B) {
-	fs, err := New(manyNames(b, 4096, 1, 9000), Options{ReadOnly: true, Logger: quiet})
+	fs, err := New(ctx, manyNames(b, 4096, 1, 9000), Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func BenchmarkLookup(b *testing.B) {
 	b.Run("ReadDir", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			in.ReadDir(0, func(DirEntry) bool { return true })
+			in.ReadDir(ctx, 0, func(DirEntry) bool { return true })
 		}
 	})
 	seed := maphash.MakeSeed()

@@ -23,19 +23,19 @@ func damagedDir(t *testing.T, o ext2test.Options) *blockiotest.Mem {
 		t.Fatal(err)
 	}
 	m := blockiotest.MemOf(data)
-	fs, err := New(m.Clone(), Options{Logger: quiet})
+	fs, err := New(ctx, m.Clone(), Options{Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
 	root, _ := fs.Root()
-	bad, err := root.Create("bad", NewInode{Mode: disk.ModeDir | 0o755})
+	bad, err := root.Create(ctx, "bad", CreateOptions{Mode: disk.ModeDir | 0o755})
 	if err != nil {
 		t.Fatal(err)
 	}
 	block := int64(bad.raw.Block[0]) << fs.blockBits
-	bad.Put(1)
-	root.Put(1)
-	if err := fs.Sync(); err != nil {
+	bad.Put()
+	root.Put()
+	if err := fs.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
 	image := fs.dev.(*blockiotest.Mem).Clone()
@@ -71,12 +71,12 @@ func TestErrorPolicies(t *testing.T) {
 			m := image.Clone()
 			setSuper(t, m, func(sb *disk.Superblock) { sb.Errors = c.super; sb.State = disk.StateValid })
 			rec := blockiotest.NewRecorder(m)
-			fs, err := New(rec, Options{Errors: c.option, Logger: quiet})
+			fs, err := New(ctx, rec, Options{Errors: c.option, Logger: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}
 			root, _ := fs.Root()
-			defer root.Put(1)
+			defer root.Put()
 			before := time.Now().Unix()
 			for range 2 { // damage is noted once
 				if _, err := findIn(root, "bad", "x"); Errno(err) != 5 {
@@ -89,7 +89,7 @@ func TestErrorPolicies(t *testing.T) {
 					t.Error("it stopped without a reason")
 				}
 			}
-			_, err = root.Create("new", NewInode{Mode: disk.ModeReg | 0o644})
+			_, err = root.Create(ctx, "new", CreateOptions{Mode: disk.ModeReg | 0o644})
 			if c.ro != errors.Is(err, ErrReadOnly) || !c.ro && err != nil {
 				t.Errorf("a change afterwards: %v", err)
 			}
@@ -112,7 +112,7 @@ func findIn(root *Inode, dir, name string) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer d.Put(1)
+	defer d.Put()
 	return d.LookupIno(name)
 }
 
@@ -176,7 +176,7 @@ func checkNoted(t *testing.T, m *blockiotest.Mem, before int64, ro bool) {
 func TestDamageOnReadOnlyMount(t *testing.T) {
 	m := damagedDir(t, ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 128})
 	rec := blockiotest.NewRecorder(m)
-	fs, err := New(rec, Options{ReadOnly: true, Errors: ErrorsPanic, Logger: quiet})
+	fs, err := New(ctx, rec, Options{ReadOnly: true, Errors: ErrorsPanic, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestDamageOnReadOnlyMount(t *testing.T) {
 	if _, err := findIn(root, "bad", "x"); Errno(err) != 5 {
 		t.Fatalf("a lookup in the damaged directory gives %v", err)
 	}
-	root.Put(1)
+	root.Put()
 	if err := fs.Close(); err != nil {
 		t.Fatal(err)
 	}

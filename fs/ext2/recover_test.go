@@ -37,7 +37,7 @@ func dirtyJournal(t *testing.T) (img string, old, changed []byte) {
 
 func helloOf(t *testing.T, fs *FS) []byte {
 	t.Helper()
-	b, err := iofs.ReadFile(fs.FS(), "hello")
+	b, err := iofs.ReadFile(fs.FS(ctx), "hello")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestReplayAtMount(t *testing.T) {
 		if !flagged(t, img) {
 			t.Fatal("debugfs did not set needs_recovery")
 		}
-		fs, err := Open(img, Options{ReadOnly: readOnly, Logger: quiet})
+		fs, err := Open(ctx, img, Options{ReadOnly: readOnly, Logger: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +89,7 @@ func TestNoLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fs, err := Open(img, Options{ReadOnly: true, NoLoad: true, Logger: quiet})
+	fs, err := Open(ctx, img, Options{ReadOnly: true, NoLoad: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestNoLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	var u *disk.UnsupportedError
-	if _, err := Open(img, Options{NoLoad: true, Logger: quiet}); !errors.As(err, &u) || !strings.Contains(err.Error(), "needs_recovery") {
+	if _, err := Open(ctx, img, Options{NoLoad: true, Logger: quiet}); !errors.As(err, &u) || !strings.Contains(err.Error(), "needs_recovery") {
 		t.Errorf("read-write without replay: %v", err)
 	}
 	if after, _ := os.ReadFile(img); !bytes.Equal(before, after) {
@@ -145,7 +145,7 @@ func TestReplayRefused(t *testing.T) {
 			tt.damage(b)
 			dev := blockiotest.MemOf(b)
 			dev.SetReadOnly(tt.ro)
-			fs, err := New(dev, Options{ReadOnly: tt.ro, Logger: quiet})
+			fs, err := New(ctx, dev, Options{ReadOnly: tt.ro, Logger: quiet})
 			if err == nil {
 				fs.Close()
 				t.Fatal("mounted")
@@ -171,11 +171,11 @@ func TestReplayErrno(t *testing.T) {
 	super := int(le.Uint32(b[int(le.Uint32(b[2048+8:]))*1024+7*256+40:])) * 1024
 	binary.BigEndian.PutUint32(b[super+0x20:], ^uint32(4)) // -5
 	dev := blockiotest.MemOf(b)
-	fs, err := New(dev, Options{ReadOnly: true, Logger: quiet})
+	fs, err := New(ctx, dev, Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fs.Super().State&disk.StateErrors == 0 {
+	if fs.Superblock().State&disk.StateErrors == 0 {
 		t.Error("the file system is not marked as having errors")
 	}
 	if errno := binary.BigEndian.Uint32(dev.Bytes(int64(super)+0x20, 4)); errno != 0 {
