@@ -224,3 +224,15 @@ func TestBlockDeviceIsClaimed(t *testing.T) {
 	}
 	allowed(t, loop, false)
 }
+
+// TestOpenEnds: the wait for a lock ends with its context.
+func TestOpenEnds(t *testing.T) {
+	img := imageFile(t, 4096)
+	open(t, img, blockio.OpenOptions{})
+	ctx, stop := context.WithTimeout(context.Background(), 30*time.Millisecond)
+	defer stop()
+	dev, err := blockio.Open(ctx, img, blockio.OpenOptions{LockWait: time.Hour})
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "waiting for the lock of "+img) {
+		t.Errorf("%v, %v; want the end of the context", dev, err)
+	}
+}

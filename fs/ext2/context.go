@@ -8,8 +8,7 @@ import (
 
 // isEnd tells whether err is the end of ctx.
 func isEnd(ctx context.Context, err error) bool {
-	end := ctx.Err()
-	return end != nil && errors.Is(err, end)
+	return err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err())
 }
 
 // stopped adds to the end of ctx what was under way. Other errors, and nil, come back as
