@@ -61,14 +61,14 @@ func checkDir(t *testing.T, in *Inode, want map[string]uint32) {
 	t.Helper()
 	i := 0
 	for name, ino := range want {
-		if got, err := in.LookupIno(name); got != ino || err != nil {
+		if got, err := in.lookupIno(name); got != ino || err != nil {
 			t.Fatalf("%q: inode %d, %v; want %d", name, got, err, ino)
 		}
 		if i++; len(want) > 10000 && i%8 != 0 {
 			continue
 		}
 		absent := name[:len(name)-1] + "\x7f"
-		if got, err := in.LookupIno(absent); !errors.Is(err, ErrNotExist) {
+		if got, err := in.lookupIno(absent); !errors.Is(err, ErrNotExist) {
 			t.Fatalf("%q: inode %d, %v; it does not exist", absent, got, err)
 		}
 	}
@@ -361,7 +361,7 @@ func TestLookupNames(t *testing.T) {
 		if _, err := c.in.Lookup(c.name); !errors.Is(err, c.want) {
 			t.Errorf("%.20q: %v, want %v", c.name, err, c.want)
 		}
-		if _, err := c.in.LookupIno(c.name); !errors.Is(err, c.want) {
+		if _, err := c.in.lookupIno(c.name); !errors.Is(err, c.want) {
 			t.Errorf("%.20q: %v, want %v", c.name, err, c.want)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
 
-// linkMany gives one inode names in a directory, MaxLinks at most to one inode. It returns
+// linkMany gives one inode names in a directory, disk.MaxLinks at most to one inode. It returns
 // the names.
 func (w *writable) linkMany(dir *Inode, from, n int, form string) []string {
 	w.Helper()
@@ -88,7 +88,7 @@ func TestTreeGrows(t *testing.T) {
 			w.open(Options{ReadOnly: true})
 			d = must(w.root.Lookup("d"))(t)
 			for _, n := range kept {
-				if _, err := d.LookupIno(n); err != nil {
+				if _, err := d.lookupIno(n); err != nil {
 					t.Fatalf("%s: %v", n, err)
 				}
 			}
@@ -142,7 +142,7 @@ func TestTreeFull(t *testing.T) {
 		t.Fatalf("the image is full after %d names; the tree was to be", n)
 	}
 	for i := range n {
-		if _, err := d.LookupIno(fmt.Sprintf("%0255d", i)); err != nil {
+		if _, err := d.lookupIno(fmt.Sprintf("%0255d", i)); err != nil {
 			t.Fatalf("name %d: %v", i, err)
 		}
 	}
@@ -174,8 +174,8 @@ func TestLinearDirectoryCosts(t *testing.T) {
 		most uint64
 		f    func(i int)
 	}{
-		{"finding", 6, func(int) { _, _ = d.LookupIno(name(rnd.IntN(n))) }},
-		{"not finding", 1, func(i int) { _, _ = d.LookupIno(fmt.Sprint("none", i)) }},
+		{"finding", 6, func(int) { _, _ = d.lookupIno(name(rnd.IntN(n))) }},
+		{"not finding", 1, func(i int) { _, _ = d.lookupIno(fmt.Sprint("none", i)) }},
 		{"adding", 16, func(i int) { w.wantErr("add", d.Link(ctx, name(n+i), in, Root), nil) }},
 		{"removing", 20, func(i int) { w.wantErr("remove", d.Unlink(ctx, name(n+i)), nil) }},
 		{"adding in gaps", 16, func(i int) { w.wantErr("add", d.Link(ctx, name(n+i), in, Root), nil) }},

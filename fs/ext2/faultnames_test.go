@@ -54,10 +54,10 @@ func useMixed(t *testing.T, fs *FS, all []namedIno, whole bool) {
 			continue
 		}
 		for i := 0; i < len(all); i += 300 {
-			ino, err := in.LookupIno(all[i].name)
+			ino, err := in.lookupIno(all[i].name)
 			check(all[i].name, ino == all[i].ino, err)
 		}
-		_, err = in.LookupIno("absent")
+		_, err = in.lookupIno("absent")
 		if err == nil || whole && !errors.Is(err, ErrNotExist) {
 			t.Fatalf("absent: %v", err)
 		}
@@ -124,10 +124,10 @@ func TestNamesParallel(t *testing.T) {
 				}
 				for range 50 {
 					e := all[rng.IntN(len(all))]
-					if ino, err := in.LookupIno(e.name); ino != e.ino || err != nil {
+					if ino, err := in.lookupIno(e.name); ino != e.ino || err != nil {
 						t.Errorf("%s: inode %d, %v", e.name, ino, err)
 					}
-					if _, err := in.LookupIno(fmt.Sprint("absent", rng.Int())); !errors.Is(err, ErrNotExist) {
+					if _, err := in.lookupIno(fmt.Sprint("absent", rng.Int())); !errors.Is(err, ErrNotExist) {
 						t.Error(err)
 					}
 				}

@@ -123,11 +123,11 @@ func FuzzDir(f *testing.F) {
 		}
 		for round := range 2 { // linearly, then by name index
 			for name := range known {
-				if ino, err := in.LookupIno(name); !indexed && (err != nil || ino == 0) {
+				if ino, err := in.lookupIno(name); !indexed && (err != nil || ino == 0) {
 					t.Fatalf("round %d: %q is listed, but: inode %d, %v", round, name, ino, err)
 				}
 			}
-			if _, err := in.LookupIno("not there"); err == nil && !known["not there"] {
+			if _, err := in.lookupIno("not there"); err == nil && !known["not there"] {
 				t.Fatal("a name that is not there was found")
 			}
 			for name := range known {

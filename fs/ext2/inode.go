@@ -40,7 +40,7 @@ type Inode struct {
 }
 
 // RootIno is the inode number of the root directory.
-const RootIno = 2
+const RootIno = disk.RootIno
 
 // Attr are the attributes of an inode, as stat(2) and statx(2) want them.
 type Attr struct {
@@ -50,14 +50,14 @@ type Attr struct {
 	UID, GID   uint32
 	RdevMajor  uint32 // devices only
 	RdevMinor  uint32
-	Size       int64
+	Size       int64  // bytes
 	Blocks     uint64 // 512-byte units, indirect and attribute blocks included
-	BlockSize  uint32
+	BlockSize  uint32 // bytes
 	Atime      disk.Timespec
 	Mtime      disk.Timespec
 	Ctime      disk.Timespec
 	Btime      disk.Timespec
-	HasBtime   bool
+	HasBtime   bool   // Btime is known: inodes of 128 bytes have none
 	Flags      uint32 // EXT2_*_FL, as FS_IOC_GETFLAGS gives them
 	Generation uint32
 }

@@ -5,9 +5,6 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
-// MaxLinks is the most names that an inode, or subdirectories that a directory, may have.
-const MaxLinks = 32000
-
 // nameCredits: a new inode with its ACLs, a name for it, its first block, two inodes.
 const nameCredits = newInodeCredits + xattrCredits + dirCredits + 2 + maxDepth + 4
 
@@ -42,7 +39,7 @@ func (dir *Inode) Create(ctx context.Context, name string, o CreateOptions) (*In
 		}
 		dir.alloc.privileged = o.Cred.reserved(dir.fs)
 		isDir := mode&disk.ModeFmt == disk.ModeDir
-		if isDir && dir.raw.Links >= MaxLinks {
+		if isDir && dir.raw.Links >= disk.MaxLinks {
 			return ErrTooManyLinks
 		}
 		if in, err = dir.newInode(mode, uint16(o.Umask), &o.Cred); err != nil {
@@ -234,7 +231,7 @@ func (dir *Inode) Link(ctx context.Context, name string, in *Inode, cred Cred) e
 			return ErrPerm
 		case in.raw.Links == 0 && !in.linkable:
 			return ErrNotExist
-		case in.raw.Links >= MaxLinks:
+		case in.raw.Links >= disk.MaxLinks:
 			return ErrTooManyLinks
 		}
 		dir.alloc.privileged = cred.reserved(dir.fs)

@@ -94,7 +94,7 @@ func TestManyNames(t *testing.T) {
 						delete(names, n)
 					}
 				default:
-					got, err := dir.LookupIno(n)
+					got, err := dir.lookupIno(n)
 					if there != (err == nil) || got != ino {
 						t.Fatalf("seed %d step %d: lookup %q: %d, %v, want %d", seed, step, n, got, err, ino)
 					}

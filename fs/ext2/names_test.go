@@ -173,10 +173,10 @@ func compareTree(t *testing.T, fs *FS, root, name string) {
 			checkSame(t, name, noDots(got), noDots(want))
 		}
 		for _, e := range want {
-			if ino, err := in.LookupIno(e.name); ino != e.ino || err != nil {
+			if ino, err := in.lookupIno(e.name); ino != e.ino || err != nil {
 				t.Errorf("%s/%s: inode %d, %v; want %d", name, e.name, ino, err, e.ino)
 			}
-			if ino, err := in.LookupIno(e.name + "\xff"); !errors.Is(err, ErrNotExist) && !errors.Is(err, ErrNameTooLong) {
+			if ino, err := in.lookupIno(e.name + "\xff"); !errors.Is(err, ErrNotExist) && !errors.Is(err, ErrNameTooLong) {
 				t.Errorf("%s/%s\\xff: inode %d, %v", name, e.name, ino, err)
 			}
 			if e.name != "." && e.name != ".." {

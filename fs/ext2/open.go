@@ -9,7 +9,7 @@ import (
 )
 
 // Open opens the image or device at path, locks it (shared when o.ReadOnly, else
-// exclusively), and opens the file system in the part of it that o chooses. A journal
+// exclusively, by flock), and opens the file system in the part of it that o chooses. A journal
 // that needs it is replayed, also when o.ReadOnly, unless o.NoLoad. ctx counts until Open
 // returns, see New; it ends the wait for the lock (o.LockWait), too.
 //

@@ -136,14 +136,14 @@ func TestMaxLinks(t *testing.T) {
 	w := makeWritable(t, ext2test.Options{Size: 64 << 20, BlockSize: 4096, InodeSize: 128, Inodes: 33_000}, Options{})
 	d, sub := w.create("d", disk.ModeDir|0o755), w.create("other", disk.ModeDir|0o755)
 	f := w.create("f", disk.ModeReg|0o644)
-	for i := range MaxLinks - 1 {
+	for i := range disk.MaxLinks - 1 {
 		if err := d.Link(ctx, name(i), f, Root); err != nil {
 			t.Fatalf("link %d: %v", i, err)
 		}
 	}
 	w.wantErr("one link more", d.Link(ctx, "x", f, Root), ErrTooManyLinks)
 	d.mu.Lock() // instead of making them
-	d.raw.Links = MaxLinks
+	d.raw.Links = disk.MaxLinks
 	d.mu.Unlock()
 	_, err := d.Create(ctx, "sub", CreateOptions{Mode: disk.ModeDir})
 	w.wantErr("one subdirectory more", err, ErrTooManyLinks)

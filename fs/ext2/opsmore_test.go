@@ -140,12 +140,12 @@ func (w *writable) tree(path string) (s string) {
 		return s
 	}
 	up := w.at(filepath.Dir(path))
-	if dotdot, err := in.LookupIno(".."); err != nil || dotdot != up.Ino() {
+	if dotdot, err := in.lookupIno(".."); err != nil || dotdot != up.Ino() {
 		w.Errorf("%s: .. leads to inode %d, %v, want %d", path, dotdot, err, up.Ino())
 	}
 	up.Put()
 	for _, name := range []string{"a", "b", "inner", "p", "q"} {
-		if _, err := in.LookupIno(name); err == nil {
+		if _, err := in.lookupIno(name); err == nil {
 			s += w.tree(path + "/" + name)
 		}
 	}

@@ -93,7 +93,7 @@ func TestErrorPolicies(t *testing.T) {
 			if c.ro != errors.Is(err, ErrReadOnly) || !c.ro && err != nil {
 				t.Errorf("a change afterwards: %v", err)
 			}
-			if _, err := root.LookupIno("lost+found"); err != nil {
+			if _, err := root.lookupIno("lost+found"); err != nil {
 				t.Errorf("reading afterwards: %v", err)
 			}
 			if !c.stops && fs.Failure() != nil {
@@ -113,7 +113,7 @@ func findIn(root *Inode, dir, name string) (uint32, error) {
 		return 0, err
 	}
 	defer d.Put()
-	return d.LookupIno(name)
+	return d.lookupIno(name)
 }
 
 // setSuper changes the superblock of an image.

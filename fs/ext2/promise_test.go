@@ -374,7 +374,7 @@ func TestFailedCheckpoint(t *testing.T) {
 			if _, err := root.Create(ctx, "g", CreateOptions{Mode: disk.ModeReg}); !errors.Is(err, ErrReadOnly) {
 				t.Errorf("a change afterwards gives %v", err)
 			}
-			if ino, err := root.LookupIno("f"); err != nil || ino != in.Ino() {
+			if ino, err := root.lookupIno("f"); err != nil || ino != in.Ino() {
 				t.Errorf("what was changed is gone: %d, %v", ino, err)
 			}
 			in.Put()

@@ -81,15 +81,15 @@ func (r *rename) run() error {
 // relate looks the names up without keeping locks and finds out about loops.
 func (r *rename) relate() error {
 	if r.from == r.to {
-		r.oldIno, _ = r.from.LookupIno(r.oldName)
-		r.newIno, _ = r.to.LookupIno(r.newName)
+		r.oldIno, _ = r.from.lookupIno(r.oldName)
+		r.newIno, _ = r.to.lookupIno(r.newName)
 		return nil
 	}
 	var err error
-	if r.oldIno, err = r.from.LookupIno(r.oldName); err != nil {
+	if r.oldIno, err = r.from.lookupIno(r.oldName); err != nil {
 		return err
 	}
-	if r.newIno, err = r.to.LookupIno(r.newName); err != nil && err != ErrNotExist {
+	if r.newIno, err = r.to.lookupIno(r.newName); err != nil && err != ErrNotExist {
 		return err
 	}
 	r.sourceAbove = r.contains(r.oldIno, r.to)
@@ -153,7 +153,7 @@ func (r *rename) contains(ino uint32, in *Inode) bool {
 		if err != nil {
 			return false
 		}
-		up, err := d.LookupIno("..")
+		up, err := d.lookupIno("..")
 		if err != nil || up == at {
 			return false
 		}
@@ -263,10 +263,10 @@ func (r *rename) check() error {
 	case dst != nil && !exchange && !src.IsDir() && dst.IsDir():
 		return ErrIsDir
 	}
-	if r.from != r.to && src.IsDir() && (dst == nil || exchange && !dst.IsDir()) && r.to.raw.Links >= MaxLinks {
+	if r.from != r.to && src.IsDir() && (dst == nil || exchange && !dst.IsDir()) && r.to.raw.Links >= disk.MaxLinks {
 		return ErrTooManyLinks
 	}
-	if exchange && r.from != r.to && dst.IsDir() && !src.IsDir() && r.from.raw.Links >= MaxLinks {
+	if exchange && r.from != r.to && dst.IsDir() && !src.IsDir() && r.from.raw.Links >= disk.MaxLinks {
 		return ErrTooManyLinks
 	}
 	if dst != nil && !exchange && dst.IsDir() {
