@@ -379,3 +379,27 @@ func (g *gateWriter) Write(s *cache.Snapshot) error {
 	}
 	return g.Writer.Write(s)
 }
+
+// TestContextCostsNothing: reads and overwrites of a block allocate no memory for the sake of
+// their context, be it one that can end or not.
+func TestContextCostsNothing(t *testing.T) {
+	w := makeWritable(t, ext2test.Options{Size: 4 << 20, BlockSize: 4096}, Options{Atime: NoAtime})
+	defer w.close()
+	f := w.create("f", disk.ModeReg|0o644)
+	defer f.Put()
+	p := make([]byte, 4096)
+	w.write(f, p, 0)
+	ending, cancel := context.WithCancel(ctx)
+	defer cancel()
+	most := 0.0
+	if raceEnabled {
+		most = 3 // sync.Pool then forgets what it was given now and then
+	}
+	for _, ctx := range []context.Context{ctx, ending} {
+		read := testing.AllocsPerRun(100, func() { _, _ = f.Read(ctx, p, 0) })
+		write := testing.AllocsPerRun(100, func() { _, _ = f.Write(ctx, p, 0, WriteOptions{}) })
+		if read > most || write > most {
+			t.Errorf("%v: %v allocations for a read, %v for a write", ctx, read, write)
+		}
+	}
+}
