@@ -17,6 +17,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 // endsAt is a context that ends at the n-th look at it, so that every place where an
@@ -309,7 +310,7 @@ func TestCancelWait(t *testing.T) {
 	w := heldWriter{hold: make(chan struct{}), begun: make(chan struct{}, 1)}
 	var timers handTimers
 	o := Options{Logger: quiet}
-	o.testing = Hooks{After: timers.after, MaxDirty: nameCredits + 4}
+	o.testing = testhook.Hooks{After: timers.after, MaxDirty: nameCredits + 4}
 	held := false
 	o.testing.Wrap = func(to cache.Writer) cache.Writer { w.Writer = to; return &gateWriter{w: &w, on: &held, Writer: to} }
 	fs, err := New(ctx, m, o)

@@ -21,6 +21,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test/hostile"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 var updateDamage = flag.Bool("update-damage", false, "write what was found into testdata/damage.txt and docs/DAMAGE.md")
@@ -160,7 +161,7 @@ func (c *damageCase) use(t *testing.T, dev *blockiotest.Mem) (answer string) {
 	g := &guard{t: t, boot: dev.Bytes(0, disk.SuperblockOffset)}
 	fault := blockiotest.NewFault(dev)
 	fault.Fail(blockiotest.Rule{AnyOp: true, Match: g.look})
-	fs, err := New(ctx, fault, Options{Logger: testLogger(&log), Errors: ErrorsContinue, testing: Hooks{Wrap: g.wrap}})
+	fs, err := New(ctx, fault, Options{Logger: testLogger(&log), Errors: ErrorsContinue, testing: testhook.Hooks{Wrap: g.wrap}})
 	if err != nil {
 		return c.found(answerRefused, "", err.Error())
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test/hostile"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 // FuzzWrite opens a damaged image, does all kinds of things in it, and closes it: no
@@ -86,7 +87,7 @@ func writeDamaged(t *testing.T, im *hostile.Image, program []byte) (mounted bool
 	fault := blockiotest.NewFault(dev)
 	fault.Fail(blockiotest.Rule{AnyOp: true, Match: g.look})
 	var log bytes.Buffer
-	o := Options{Logger: testLogger(&log), CacheBytes: 1 << 20, Errors: ErrorsContinue, testing: Hooks{Wrap: g.wrap}}
+	o := Options{Logger: testLogger(&log), CacheBytes: 1 << 20, Errors: ErrorsContinue, testing: testhook.Hooks{Wrap: g.wrap}}
 	if len(program)%3 == 1 {
 		o.Errors = ErrorsRemountRO
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/check"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test/hostile"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 // faultUser works in a file system whose device fails, and takes note of what it is told.
@@ -185,7 +186,7 @@ func runFaults(im *hostile.Image, do func(u *faultUser), rule *blockiotest.Rule,
 		r.fault.Fail(*rule)
 	}
 	never := func(time.Duration, func()) {}
-	fs, err := New(ctx, r.fault, Options{Logger: testLogger(&r.log), Discard: discard, testing: Hooks{After: never}})
+	fs, err := New(ctx, r.fault, Options{Logger: testLogger(&r.log), Discard: discard, testing: testhook.Hooks{After: never}})
 	if !r.told("mount", err) {
 		return r
 	}

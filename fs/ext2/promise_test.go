@@ -13,6 +13,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 // recorded opens an image on a recording device, with timers that never come by
@@ -272,7 +273,7 @@ func TestFsyncsAreShared(t *testing.T) {
 // waits in the journal.
 func TestDirtyMemoryIsBounded(t *testing.T) {
 	const bound = 4 * freeCredits
-	fs, dev, _ := recorded(t, ext2test.Options{Size: 64 << 20, BlockSize: 1024, Inodes: 30000}, Options{testing: Hooks{MaxDirty: bound}})
+	fs, dev, _ := recorded(t, ext2test.Options{Size: 64 << 20, BlockSize: 1024, Inodes: 30000}, Options{testing: testhook.Hooks{MaxDirty: bound}})
 	root, _ := fs.Root()
 	most := int64(0)
 	for i := range 4000 {

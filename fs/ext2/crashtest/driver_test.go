@@ -21,6 +21,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/check"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -84,7 +85,7 @@ func newDriver(t testing.TB, s *setup) *driver {
 	}
 	d.opts = s.opts
 	d.opts.Logger = quiet
-	d.opts = d.opts.WithHooks(hooks)
+	testhook.Set(&d.opts, hooks)
 	if s.second {
 		d.ids = 1000 // what the first life wrote is not to be taken for this one's
 	}
@@ -178,7 +179,7 @@ func (d *driver) do(name string, touched *object, f func() error) bool {
 		}
 	}
 	if d.fs != nil {
-		d.fs.Quiesce()
+		testhook.Quiesce(d.fs)
 	}
 	o.end = len(d.dev.Log())
 	o.digest = d.root.treeAt(d.now()).digest()
