@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -94,7 +95,7 @@ func TestMountFailures(t *testing.T) {
 func TestImageInUse(t *testing.T) {
 	ext2test.NeedFUSE(t)
 	img, dir := ext2test.Make(t, ext2test.Options{}), mountPoint(t)
-	dev, err := blockio.Open(img, blockio.OpenOptions{})
+	dev, err := blockio.Open(context.Background(), img, blockio.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

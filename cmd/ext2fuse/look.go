@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -168,10 +169,10 @@ func (c *call) cat(v *view, name string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	buf := make([]byte, 1<<20)
 	for off := int64(0); ; {
-		n, err := in.Read(buf, off)
+		n, err := in.Read(context.Background(), buf, off)
 		if _, werr := c.stdout.Write(buf[:n]); werr != nil || err != nil {
 			return errors.Join(err, werr)
 		}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	iofs "io/fs"
 	"os"
@@ -120,7 +121,7 @@ func (v *view) attr(name string, follow bool) (ext2.Attr, error) {
 	if err != nil {
 		return ext2.Attr{}, err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	return in.Attr(), nil
 }
 
@@ -131,12 +132,12 @@ func (v *view) list(name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	if !in.IsDir() {
 		return nil, ext2.ErrNotDir
 	}
 	var names []string
-	err = in.ReadDir(0, func(e ext2.DirEntry) bool {
+	err = in.ReadDir(context.Background(), 0, func(e ext2.DirEntry) bool {
 		if n := string(e.Name); n != "." && n != ".." {
 			names = append(names, n)
 		}
@@ -152,7 +153,7 @@ func (v *view) readlink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	return in.Readlink()
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -145,7 +146,7 @@ func end(server *fusefs.Server, fs *ext2.FS, s os.Signal, again bool, logger *sl
 		return
 	}
 	if err != nil {
-		if err := fs.Sync(); err != nil {
+		if err := fs.Sync(context.Background()); err != nil {
 			logger.Error("not everything could be made durable", "error", err)
 		}
 	}
