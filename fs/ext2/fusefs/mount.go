@@ -65,10 +65,6 @@ func attach(dir string, o *Options, readOnly bool) (*mounted, error) {
 // need not be empty.
 func CheckMountPoint(dir string) (string, error) {
 	st, err := os.Stat(dir)
-	var fs unix.Statfs_t
-	if err == nil && errors.Is(unix.Statfs(dir, &fs), unix.ENOTCONN) {
-		err = unix.ENOTCONN // the kernel had the attributes still
-	}
 	switch {
 	case dead(dir):
 		return "", &MountError{Dir: dir, Err: unix.ENOTCONN,
