@@ -101,6 +101,7 @@ if command -v systemd-analyze >/dev/null && [ -x "$generator" ]; then
 		if grep -q "ext2fuse\|$unit" <<<"$said"; then die "systemd-analyze verify: $said"; fi
 	done
 	grep -q '^Type=ext2fuse$' "$work/units/$unit.mount" || die 'the mount unit has another type'
+	scripts/package/systemd.sh "$img" "$mnt"
 else
 	echo 'package: no systemd here; its units were not verified'
 fi
