@@ -93,7 +93,7 @@ boot | look)
 	printf '%s %s ext2fuse noauto,x-systemd.automount,x-systemd.mount-timeout=20 0 0\n' "$img" "$mnt" >"$work/fstab"
 	(
 		for dir in "${groups[@]}"; do echo "$BASHPID" >"$dir/cgroup.procs"; done
-		exec timeout -k 5 60 unshare --fork --pid --kill-child --mount --propagation private --uts --ipc --cgroup \
+		exec timeout -k 5 60 unshare --fork --pid --kill-child --mount --propagation slave --uts --ipc --cgroup \
 			"$work/systemd.sh" boot "$work" "$img" "$mnt" </dev/null >"$work/boot" 2>&1
 	) || die "$(cat "$work/said" "$work/boot" 2>&1)"
 	;;

@@ -13,7 +13,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 if [ "${1:-}" != inside ]; then
 	make -s deb >/dev/null
-	exec unshare --mount --propagation private "$0" inside
+	exec unshare --mount --propagation slave "$0" inside
 fi
 
 die() { printf 'package: %s\n' "$*" >&2; exit 1; }
