@@ -70,7 +70,7 @@ func CheckMountPoint(dir string) (string, error) {
 		return "", &MountError{Dir: dir, Err: unix.ENOTCONN,
 			Reason: "a FUSE mount whose daemon is gone is in the way; remove it with \"umount " + dir + "\" or \"fusermount3 -u " + dir + "\""}
 	case errors.Is(err, os.ErrNotExist):
-		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point does not exist; make the directory first"}
+		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point does not exist; make it first: mkdir " + dir}
 	case err != nil:
 		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point cannot be used: " + cause(err)}
 	case !st.IsDir():
