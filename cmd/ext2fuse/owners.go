@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -58,6 +59,9 @@ var mknodVerb = verb{
 			return err
 		}
 		err = makeNode(fs, p.path, o)
+		if fs.Failure() != nil {
+			return errors.Join(writeEnded(p.image, fs), fs.Close())
+		}
 		if cerr := fs.Close(); err == nil {
 			err = cerr
 		}

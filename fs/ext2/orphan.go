@@ -112,7 +112,7 @@ func (fs *FS) setDtime(ino, v uint32) error {
 // list as a hint: without a journal it may be older or newer than the inodes it names,
 // so that what is no orphan ends it, and e2fsck has the rest.
 func (fs *FS) recoverOrphans() error {
-	if fs.sb.LastOrphan == 0 {
+	if fs.sb.LastOrphan == 0 || fs.readOnly.Load() { // damage was found already: e2fsck has it
 		return nil
 	}
 	var found []*Inode

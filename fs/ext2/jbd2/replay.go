@@ -76,6 +76,20 @@ func (j *Journal) Replay() (Result, error) {
 	return res, j.writeTail(0, res.Next)
 }
 
+// Discard makes the journal clean, durably, without replaying what it holds, and gives the
+// number of its transactions. A journal with a fault before the end of its log is an error,
+// and nothing is written.
+func (j *Journal) Discard() (transactions int, err error) {
+	if !j.Dirty() {
+		return 0, nil
+	}
+	log, err := j.scan()
+	if err != nil {
+		return 0, err
+	}
+	return log.count, j.writeTail(0, log.end+1) // one number is left out, as Replay does it
+}
+
 // round replays the blocks from, not including, to. There is more than one only when
 // the log has copies of more blocks than may be in memory.
 type round struct {
