@@ -244,9 +244,9 @@ func (k *copier) fail(what string, err error) {
 	}
 	k.progress.pause()
 	advice := ""
-	for image := range k.images {
-		if strings.HasPrefix(what, image+":") {
-			advice = hintInside(image, err)
+	for _, t := range k.images {
+		if strings.HasPrefix(what, t.image+":") {
+			advice = hintInside(t.image, err)
 		}
 	}
 	k.c.warn("%s: %v%s", what, reason(err), advice)

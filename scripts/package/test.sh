@@ -106,6 +106,15 @@ else
 	echo 'package: no systemd here; its units were not verified'
 fi
 
+# Versions sort as they came to be.
+last=0~
+for tag in 0123abc v0.9 v1.0-rc1 v1.0-rc1-3-g0123abc v1.0-rc2 v1.0-rc10 v1.0 v1.0-7-g0123abc-dirty v1.1-beta1 v1.1; do
+	# shellcheck disable=SC2016
+	version=$(make -s --eval='show: ; @echo $(DEBVERSION)' show VERSION="$tag")
+	dpkg --compare-versions "$last" lt "$version" || die "version $version of $tag does not sort behind $last"
+	last=$version
+done
+
 # What is installed can be removed.
 make -s install DESTDIR="$work/root" PREFIX=/opt/x >/dev/null
 [ -x "$work/root/opt/x/bin/ext2fuse" ] || die 'make install: no program'
