@@ -78,7 +78,9 @@ deb: ## dist/ext2fuse_VERSION_ARCH.deb (ARCH)
 		go tool -modfile=scripts/package/go.mod nfpm package -f scripts/package/nfpm.yaml -p deb -t dist
 
 .PHONY: demo
-demo: setup build ## make an image, mount it, show it, unmount it, check it
+demo: ## make an image, mount it, show it, unmount it, check it
+	@scripts/setup.sh --demo
+	@$(MAKE) -s build
 	@scripts/demo.sh
 
 .PHONY: test
