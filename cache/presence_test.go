@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -50,7 +51,7 @@ func TestDropDirty(t *testing.T) {
 	c := cache.New(rec, 1024, 256<<10)
 	w := &revokes{PlainWriter: cache.PlainWriter{Dev: rec, BlockSize: 1024}}
 	k := cache.NewCheckpoint(c, w, cache.CheckpointOptions{})
-	if err := k.Begin(4); err != nil {
+	if err := k.Begin(context.Background(), 4); err != nil {
 		t.Fatal(err)
 	}
 	for _, block := range []uint64{20, 21, 40} {
@@ -70,7 +71,7 @@ func TestDropDirty(t *testing.T) {
 	clean.Release()
 	c.Drop(10, 15)
 	k.End(4)
-	if err := k.Commit(); err != nil {
+	if err := k.Commit(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	var blocks []int64
@@ -155,7 +156,7 @@ func TestFreshOverDirty(t *testing.T) {
 	c := cache.New(dev, 1024, 256<<10)
 	w := &newest{cache.PlainWriter{Dev: dev, BlockSize: 1024}, map[uint64][]byte{}}
 	k := cache.NewCheckpoint(c, w, cache.CheckpointOptions{})
-	if err := k.Begin(4); err != nil {
+	if err := k.Begin(context.Background(), 4); err != nil {
 		t.Fatal(err)
 	}
 	old, err := c.Get(20, blockio.Indirect)
@@ -175,7 +176,7 @@ func TestFreshOverDirty(t *testing.T) {
 	b.Release()
 	old.Release()
 	k.End(4)
-	if err := k.Commit(); err != nil {
+	if err := k.Commit(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.seen[20]; len(got) != 1 || got[0] != 2 {

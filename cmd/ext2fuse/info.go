@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -127,7 +128,7 @@ func (c *call) printJSON(v any) error {
 
 // readPartitions lists the partitions of the whole image, and what they seem to hold.
 func (info *imageInfo) readPartitions() error {
-	dev, err := blockio.Open(info.Image, blockio.OpenOptions{ReadOnly: true})
+	dev, err := blockio.Open(context.Background(), info.Image, blockio.OpenOptions{ReadOnly: true})
 	if err != nil {
 		return errors.New(oneLine(info.Image, err))
 	}
@@ -178,7 +179,7 @@ func kindOf(sb *disk.Superblock) string {
 // readSuperblock reads the superblock that -o chooses, without relying on the rest.
 func (info *imageInfo) readSuperblock(c *call) error {
 	o := &c.config.fs
-	dev, err := blockio.Open(info.Image, blockio.OpenOptions{ReadOnly: true, Offset: o.Offset, SizeLimit: o.SizeLimit, Part: o.Part})
+	dev, err := blockio.Open(context.Background(), info.Image, blockio.OpenOptions{ReadOnly: true, Offset: o.Offset, SizeLimit: o.SizeLimit, Part: o.Part})
 	if err != nil {
 		return err
 	}
@@ -218,9 +219,9 @@ func (info *imageInfo) readUse(c *call, v *view) (ok bool) {
 
 // readFree finds out how the free space is cut up.
 func (info *imageInfo) readFree(fs *ext2.FS) error {
-	free := &freeInfo{Total: uint64(fs.Super().BlocksCount)}
+	free := &freeInfo{Total: uint64(fs.Superblock().BlocksCount)}
 	var sizes [64]runSize
-	err := fs.FreeRuns(func(_, n uint64) bool {
+	err := fs.FreeRuns(context.Background(), func(_, n uint64) bool {
 		free.Runs++
 		free.Blocks += n
 		free.Largest = max(free.Largest, n)
@@ -249,8 +250,8 @@ func (f *filesInfo) count(fs *ext2.FS, ino uint32) error {
 	if err != nil {
 		return err
 	}
-	defer in.Put(1)
-	list, err := in.Extents()
+	defer in.Put()
+	list, err := in.Extents(context.Background())
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -59,7 +60,7 @@ func runMap(c *call) error {
 	}
 	m, err := newFileMap(v, names[0])
 	if err != nil {
-		c.warn("%s: %v", v.show(names[0]), reason(err))
+		c.warn("%s", v.fault(names[0], err))
 		err = errQuiet
 	}
 	if err = errors.Join(err, v.fs.Close()); err != nil && m == nil {
@@ -83,11 +84,11 @@ func newFileMap(v *view, name string) (*fileMap, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer in.Put(1)
-	sb := v.fs.Super()
+	defer in.Put()
+	sb := v.fs.Superblock()
 	m := &fileMap{Image: v.image, ImageRaw: rawBytes(v.image), Path: shown(name), PathRaw: rawBytes(shown(name)), Inode: in.Ino(), Size: in.Attr().Size, BlockSize: int64(v.fs.BlockSize()),
 		diskBlocks: uint64(sb.BlocksCount), firstBlock: uint64(sb.FirstDataBlock), perGroup: uint64(sb.BlocksPerGroup)}
-	list, err := in.Extents()
+	list, err := in.Extents(context.Background())
 	m.fill(list, err == nil && (in.IsReg() || in.IsDir()))
 	return m, err
 }

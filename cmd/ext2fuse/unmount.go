@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -40,13 +41,18 @@ var umountVerb = verb{
 	},
 }
 
-// unmountError tells what to do about a mount that is in use.
+// unmountError tells what to do about what cannot be unmounted.
 func unmountError(err error) error {
 	var m *fusefs.MountError
-	if errors.As(err, &m) && errors.Is(err, unix.EBUSY) {
+	switch {
+	case !errors.As(err, &m) || strings.Contains(err.Error(), "; "):
+		return err
+	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w; to see by whom: fuser -vm %s", err, m.Dir)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w; as one of these: ext2fuse -u %s", err, m.Dir)
 	}
-	return err
+	return fmt.Errorf("%w; \"findmnt -t fuse.ext2fuse\" lists what is mounted", err)
 }
 
 // helperArgs translates what mount(8) and umount(8) call their helpers with, who are this
@@ -145,7 +151,7 @@ func end(server *fusefs.Server, fs *ext2.FS, s os.Signal, again bool, logger *sl
 		return
 	}
 	if err != nil {
-		if err := fs.Sync(); err != nil {
+		if err := fs.Sync(context.Background()); err != nil {
 			logger.Error("not everything could be made durable", "error", err)
 		}
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -98,7 +99,7 @@ func (v *verb) main(args []string, stdout, stderr io.Writer) int {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
-		say(stderr, "%v (see ext2fuse %s --help)", err, v.name)
+		say(stderr, "%v%s", err, seeHelp("ext2fuse "+v.name, err))
 	case !errors.Is(err, errQuiet):
 		say(stderr, "%s", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 	}
@@ -149,7 +150,7 @@ func (c *call) open(image string, write bool) (*ext2.FS, error) {
 	logs := newLogSink(c.stderr, "ext2fuse: "+image+": ")
 	logs.shared.level.Set(slog.LevelError) // of what a mount would warn of, info has the most
 	o.Logger = slog.New(logs)
-	fs, err := ext2.Open(image, o)
+	fs, err := ext2.Open(context.Background(), image, o)
 	if err != nil {
 		return nil, errors.New(oneLine(image, err))
 	}
@@ -157,7 +158,7 @@ func (c *call) open(image string, write bool) (*ext2.FS, error) {
 		return nil, errors.Join(writeEnded(image, fs), fs.Close())
 	}
 	logs.shared.level.Set(slog.LevelInfo)
-	sb := fs.Super()
+	sb := fs.Superblock()
 	if write && sb.State&disk.StateErrors != 0 {
 		o.Logger.Warn("damage was found in it before; run e2fsck -f " + image)
 	}

@@ -2,6 +2,7 @@ package ext2
 
 import (
 	"cmp"
+	"context"
 	crand "crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -223,13 +224,13 @@ func (l *loan) mapBlocks(tables, data []uint32, blockSize int) {
 // borrow carries out steps 2 and 3; the first is behind it.
 func (fs *FS) borrow() error {
 	l := fs.journal.loan
-	if err := fs.update(loanCredits, func() error { return fs.takeLoan(l) }); err != nil {
+	if err := fs.update(context.Background(), loanCredits, func() error { return fs.takeLoan(l) }); err != nil {
 		return err
 	}
-	if err := fs.Sync(); err != nil {
+	if err := fs.commit(context.Background()); err != nil {
 		return err
 	}
-	err := fs.update(1, func() error {
+	err := fs.update(context.Background(), 1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {
 			sb.FeatureCompat |= disk.CompatHasJournal
 			sb.FeatureIncompat |= disk.IncompatRecover
@@ -237,7 +238,7 @@ func (fs *FS) borrow() error {
 			sb.State |= fs.stateFound & disk.StateValid
 		})
 	})
-	return errors.Join(err, fs.Sync())
+	return errors.Join(err, fs.commit(context.Background()))
 }
 
 // prepareLoan is what step 1 writes into free blocks. Whoever syncs next completes it.
@@ -325,7 +326,7 @@ func (p *loanPins) all() (*Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := in.Extents()
+	list, err := in.Extents(context.Background())
 	if err != nil {
 		return nil, err
 	}
@@ -349,7 +350,7 @@ func (p *loanPins) all() (*Inode, error) {
 // without the mark, is for the caller to write.
 func (fs *FS) giveBack(in *Inode) error {
 	l := fs.journal.loan
-	err := fs.update(1, func() error {
+	err := fs.update(context.Background(), 1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {
 			l.before.restoreSuper(sb)
 			if fs.stateFound&disk.StateValid != 0 {
@@ -358,11 +359,11 @@ func (fs *FS) giveBack(in *Inode) error {
 			sb.State &^= disk.StateValid
 		})
 	})
-	if err = errors.Join(err, fs.Sync()); err != nil {
+	if err = errors.Join(err, fs.commit(context.Background())); err != nil {
 		return err
 	}
 	for more := true; more; {
-		err := fs.update(freeCredits, func() (err error) {
+		err := fs.update(context.Background(), freeCredits, func() (err error) {
 			more, err = (*blockMap)(in).freeRange(0, endBlock)
 			return err
 		})
@@ -370,7 +371,7 @@ func (fs *FS) giveBack(in *Inode) error {
 			return err
 		}
 	}
-	err = fs.update(1, func() error {
+	err = fs.update(context.Background(), 1, func() error {
 		block, off := fs.inodeBlock(disk.JournalIno)
 		table, err := fs.cache.Get(block, blockio.InodeTable)
 		if err != nil {
@@ -381,10 +382,10 @@ func (fs *FS) giveBack(in *Inode) error {
 		return nil
 	})
 	fs.journal.loan = nil
-	if err = errors.Join(err, fs.Sync()); err != nil {
+	if err = errors.Join(err, fs.commit(context.Background())); err != nil {
 		return err
 	}
-	return fs.update(1, func() error { return fs.changeSuper(l.before.restoreSuper) })
+	return fs.update(context.Background(), 1, func() error { return fs.changeSuper(l.before.restoreSuper) })
 }
 
 // journalInode is inode 8, which nobody else knows.

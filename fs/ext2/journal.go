@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -108,14 +109,14 @@ func (fs *FS) reserved() uint64 {
 // openJournal finds out how checkpoints are to be carried out: with the file system's
 // journal, with one that is borrowed from its free space, or without. Nothing is written, but
 // where the file system's journal has to be discarded.
-func (fs *FS) openJournal() error {
+func (fs *FS) openJournal(ctx context.Context) error {
 	w := &fs.journal
 	w.plain = cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize, NoBarrier: fs.opts.NoBarrier}
 	switch has := fs.sb.HasCompat(disk.CompatHasJournal); {
 	case fs.opts.Superblock != 0 || fs.sb.RevLevel == disk.GoodOldRev:
 		return nil // the journal belongs to the usual superblock; revision 0 has none
 	case has:
-		return fs.openOwnJournal()
+		return fs.openOwnJournal(ctx)
 	case fs.opts.NoJournal:
 		return nil
 	}
@@ -141,7 +142,7 @@ func (fs *FS) logOptions(strange bool) jbd2.LogOptions {
 
 // openOwnJournal opens the journal that the file system has. One that an earlier mount
 // borrowed and could not give back is used, and given back by this one.
-func (fs *FS) openOwnJournal() error {
+func (fs *FS) openOwnJournal(ctx context.Context) error {
 	w := &fs.journal
 	if fs.sb.JournalInum == 0 {
 		if fs.opts.NoJournal {
@@ -157,7 +158,7 @@ func (fs *FS) openOwnJournal() error {
 				w.loan.before.mounts = fs.sb.MntCount + 1
 				w.loan.before.encode(j.Note()) // the next write of the journal's superblock has it
 			}
-			if err = fs.discardJournal(j); err == nil {
+			if err = fs.discardJournal(ctx, j); err == nil {
 				w.log, err = jbd2.NewLog(j, fs.logOptions(w.loan != nil))
 			}
 		}
@@ -180,8 +181,8 @@ func (fs *FS) openOwnJournal() error {
 // discardJournal makes a journal clean that holds transactions although needs_recovery is not
 // set. The kernel's driver does the same: somebody without an eye for the journal may have
 // changed the file system since, and to replay it, now or after the next crash, would undo that.
-func (fs *FS) discardJournal(j *jbd2.Journal) error {
-	n, err := j.Discard()
+func (fs *FS) discardJournal(ctx context.Context, j *jbd2.Journal) error {
+	n, err := j.Discard(ctx)
 	if n > 0 {
 		fs.log.Warn(fmt.Sprintf("the journal is discarded: it holds %d transactions, but s_feature_incompat does not have needs_recovery; running e2fsck is recommended", n))
 	}
@@ -246,7 +247,7 @@ func (fs *FS) endJournal() error {
 	if !on {
 		return nil
 	}
-	return fs.update(1, func() error {
+	return fs.update(context.Background(), 1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) { sb.FeatureIncompat &^= disk.IncompatRecover })
 	})
 }

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"runtime"
@@ -180,7 +181,7 @@ func (fs *FS) recordDamage() {
 // noteDamage writes damage into the superblock and makes it durable. It works on a file
 // system that has just turned read-only, too.
 func (fs *FS) noteDamage(pending []damageRecord, lost uint32) error {
-	if err := fs.ckpt.Begin(1); err != nil {
+	if err := fs.ckpt.Begin(context.Background(), 1); err != nil {
 		return err
 	}
 	err := fs.changeSuper(func(sb *disk.Superblock) {
@@ -205,7 +206,7 @@ func (fs *FS) noteDamage(pending []damageRecord, lost uint32) error {
 	if err != nil {
 		return err
 	}
-	if err := fs.ckpt.Commit(); err != nil {
+	if err := fs.ckpt.Commit(context.Background()); err != nil {
 		return err
 	}
 	return fs.journal.Tidy(true) // into its place: whoever looks next may not replay a journal

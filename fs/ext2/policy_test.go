@@ -4,6 +4,7 @@ package ext2
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -25,19 +26,19 @@ func damagedDir(t *testing.T, o ext2test.Options) *blockiotest.Mem {
 		t.Fatal(err)
 	}
 	m := blockiotest.MemOf(data)
-	fs, err := New(m.Clone(), Options{Logger: quiet})
+	fs, err := New(ctx, m.Clone(), Options{Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
 	root, _ := fs.Root()
-	bad, err := root.Create("bad", NewInode{Mode: disk.ModeDir | 0o755})
+	bad, err := root.Create(ctx, "bad", CreateOptions{Mode: disk.ModeDir | 0o755})
 	if err != nil {
 		t.Fatal(err)
 	}
 	block := int64(bad.raw.Block[0]) << fs.blockBits
-	bad.Put(1)
-	root.Put(1)
-	if err := fs.Sync(); err != nil {
+	bad.Put()
+	root.Put()
+	if err := fs.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
 	image := fs.dev.(*blockiotest.Mem).Clone()
@@ -73,12 +74,12 @@ func TestErrorPolicies(t *testing.T) {
 			m := image.Clone()
 			setSuper(t, m, func(sb *disk.Superblock) { sb.Errors = c.super; sb.State = disk.StateValid })
 			rec := blockiotest.NewRecorder(m)
-			fs, err := New(rec, Options{Errors: c.option, Logger: quiet})
+			fs, err := New(ctx, rec, Options{Errors: c.option, Logger: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}
 			root, _ := fs.Root()
-			defer root.Put(1)
+			defer root.Put()
 			before := time.Now().Unix()
 			for range 2 { // damage is noted once
 				if _, err := findIn(root, "bad", "x"); Errno(err) != 5 {
@@ -88,11 +89,11 @@ func TestErrorPolicies(t *testing.T) {
 			if c.stops {
 				<-fs.Failed()
 			}
-			_, err = root.Create("new", NewInode{Mode: disk.ModeReg | 0o644})
+			_, err = root.Create(ctx, "new", CreateOptions{Mode: disk.ModeReg | 0o644})
 			if c.ro != errors.Is(err, ErrReadOnly) || !c.ro && err != nil {
 				t.Errorf("a change afterwards: %v", err)
 			}
-			if _, err := root.LookupIno("lost+found"); err != nil {
+			if _, err := root.lookupIno("lost+found"); err != nil {
 				t.Errorf("reading afterwards: %v", err)
 			}
 			if why := fs.Failure(); (why != nil) != c.ro {
@@ -118,8 +119,8 @@ func findIn(root *Inode, dir, name string) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer d.Put(1)
-	return d.LookupIno(name)
+	defer d.Put()
+	return d.lookupIno(name)
 }
 
 // setSuper changes the superblock of an image.
@@ -182,7 +183,7 @@ func checkNoted(t *testing.T, m *blockiotest.Mem, before int64, ro bool) {
 func TestDamageOnReadOnlyMount(t *testing.T) {
 	m := damagedDir(t, ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 128})
 	rec := blockiotest.NewRecorder(m)
-	fs, err := New(rec, Options{ReadOnly: true, Errors: ErrorsPanic, Logger: quiet})
+	fs, err := New(ctx, rec, Options{ReadOnly: true, Errors: ErrorsPanic, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +191,7 @@ func TestDamageOnReadOnlyMount(t *testing.T) {
 	if _, err := findIn(root, "bad", "x"); Errno(err) != 5 {
 		t.Fatalf("a lookup in the damaged directory gives %v", err)
 	}
-	root.Put(1)
+	root.Put()
 	if err := fs.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +221,7 @@ func TestDamageAtMount(t *testing.T) {
 	}{{"continue", ErrorsContinue, false}, {"remount-ro", ErrorsRemountRO, true}, {"panic", ErrorsPanic, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			m := blockiotest.MemOf(bytes.Clone(data))
-			fs, err := New(m, Options{Errors: c.policy, Logger: quiet})
+			fs, err := New(context.Background(), m, Options{Errors: c.policy, Logger: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -230,7 +231,7 @@ func TestDamageAtMount(t *testing.T) {
 			if fs.ReadOnly() != c.ro || (fs.Failure() != nil) != c.ro {
 				t.Errorf("read-only %v, failure %v", fs.ReadOnly(), fs.Failure())
 			}
-			if sb := fs.Super(); sb.HasCompat(disk.CompatHasJournal) {
+			if sb := fs.Superblock(); sb.HasCompat(disk.CompatHasJournal) {
 				t.Error("a journal was borrowed")
 			}
 			if err := fs.Close(); err != nil {

@@ -4,6 +4,7 @@ package ext2
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	iofs "io/fs"
@@ -38,7 +39,7 @@ func dirtyJournal(t *testing.T) (img string, old, changed []byte) {
 
 func helloOf(t *testing.T, fs *FS) []byte {
 	t.Helper()
-	b, err := iofs.ReadFile(fs.FS(), "hello")
+	b, err := iofs.ReadFile(fs.FS(ctx), "hello")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func TestReplayAtMount(t *testing.T) {
 		if !flagged(t, img) {
 			t.Fatal("debugfs did not set needs_recovery")
 		}
-		fs, err := Open(img, Options{ReadOnly: readOnly, Logger: quiet})
+		fs, err := Open(ctx, img, Options{ReadOnly: readOnly, Logger: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +91,7 @@ func TestNoLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fs, err := Open(img, Options{ReadOnly: true, NoLoad: true, Logger: quiet})
+	fs, err := Open(ctx, img, Options{ReadOnly: true, NoLoad: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +105,7 @@ func TestNoLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	var u *disk.UnsupportedError
-	if _, err := Open(img, Options{NoLoad: true, Logger: quiet}); !errors.As(err, &u) || !strings.Contains(err.Error(), "needs_recovery") {
+	if _, err := Open(ctx, img, Options{NoLoad: true, Logger: quiet}); !errors.As(err, &u) || !strings.Contains(err.Error(), "needs_recovery") {
 		t.Errorf("read-write without replay: %v", err)
 	}
 	if after, _ := os.ReadFile(img); !bytes.Equal(before, after) {
@@ -146,7 +147,7 @@ func TestReplayRefused(t *testing.T) {
 			tt.damage(b)
 			dev := blockiotest.MemOf(b)
 			dev.SetReadOnly(tt.ro)
-			fs, err := New(dev, Options{ReadOnly: tt.ro, Logger: quiet})
+			fs, err := New(ctx, dev, Options{ReadOnly: tt.ro, Logger: quiet})
 			if err == nil {
 				fs.Close()
 				t.Fatal("mounted")
@@ -172,11 +173,11 @@ func TestReplayErrno(t *testing.T) {
 	super := int(le.Uint32(b[int(le.Uint32(b[2048+8:]))*1024+7*256+40:])) * 1024
 	binary.BigEndian.PutUint32(b[super+0x20:], ^uint32(4)) // -5
 	dev := blockiotest.MemOf(b)
-	fs, err := New(dev, Options{ReadOnly: true, Logger: quiet})
+	fs, err := New(ctx, dev, Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fs.Super().State&disk.StateErrors == 0 {
+	if fs.Superblock().State&disk.StateErrors == 0 {
 		t.Error("the file system is not marked as having errors")
 	}
 	if errno := binary.BigEndian.Uint32(dev.Bytes(int64(super)+0x20, 4)); errno != 0 {
@@ -205,7 +206,7 @@ func TestJournalWithoutFlag(t *testing.T) {
 		var log bytes.Buffer
 		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		dev := blockiotest.NewRecorder(blockiotest.MemOf(bytes.Clone(data)))
-		fs, err := New(dev, o)
+		fs, err := New(context.Background(), dev, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,12 +221,12 @@ func TestJournalWithoutFlag(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		root.Put(1)
-		if _, err := in.Write(newer, 0, WriteOptions{}); err != nil {
+		root.Put()
+		if _, err := in.Write(context.Background(), newer, 0, WriteOptions{}); err != nil {
 			t.Error(err)
 		}
-		in.Put(1)
-		if err := fs.Sync(); err != nil {
+		in.Put()
+		if err := fs.Sync(context.Background()); err != nil {
 			t.Error(err)
 		}
 		synced := len(dev.Log())
@@ -266,9 +267,9 @@ func TestJournalWithoutFlag(t *testing.T) {
 // contentAt is what a file of an image has.
 func contentAt(t *testing.T, m *blockiotest.Mem, name string) []byte {
 	t.Helper()
-	fs := must(New(m.Clone(), Options{ReadOnly: true, Logger: quiet}))(t)
+	fs := must(New(context.Background(), m.Clone(), Options{ReadOnly: true, Logger: quiet}))(t)
 	defer fs.Close()
-	b, err := iofs.ReadFile(fs.FS(), name)
+	b, err := iofs.ReadFile(fs.FS(context.Background()), name)
 	if err != nil {
 		t.Fatal(err)
 	}
