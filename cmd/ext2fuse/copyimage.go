@@ -15,9 +15,14 @@ import (
 )
 
 // imageTree is the files of an image. What is written is written as root.
-type imageTree struct{ view }
+type imageTree struct {
+	view
+	id [2]uint64 // of the image itself: the same whatever it is called
+}
 
-func newImageTree(image string, fs *ext2.FS) *imageTree { return &imageTree{view{fs, image}} }
+func newImageTree(image string, fs *ext2.FS, id [2]uint64) *imageTree {
+	return &imageTree{view{fs, image}, id}
+}
 
 func (t *imageTree) close() error                 { return t.fs.Close() }
 func (t *imageTree) join(dir, name string) string { return path.Join(dir, name) }

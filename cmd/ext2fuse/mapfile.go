@@ -25,7 +25,9 @@ var mapVerb = verb{
 // fileMap is what map shows. Blocks are of BlockSize bytes.
 type fileMap struct {
 	Image     string    `json:"image"`
+	ImageRaw  []byte    `json:"image_bytes,omitempty"` // as rawBytes
 	Path      string    `json:"path"`
+	PathRaw   []byte    `json:"path_bytes,omitempty"`
 	Inode     uint32    `json:"inode"`
 	Size      int64     `json:"size"` // bytes
 	BlockSize int64     `json:"block_size"`
@@ -84,7 +86,7 @@ func newFileMap(v *view, name string) (*fileMap, error) {
 	}
 	defer in.Put()
 	sb := v.fs.Superblock()
-	m := &fileMap{Image: v.image, Path: shown(name), Inode: in.Ino(), Size: in.Attr().Size, BlockSize: int64(v.fs.BlockSize()),
+	m := &fileMap{Image: v.image, ImageRaw: rawBytes(v.image), Path: shown(name), PathRaw: rawBytes(shown(name)), Inode: in.Ino(), Size: in.Attr().Size, BlockSize: int64(v.fs.BlockSize()),
 		diskBlocks: uint64(sb.BlocksCount), firstBlock: uint64(sb.FirstDataBlock), perGroup: uint64(sb.BlocksPerGroup)}
 	list, err := in.Extents(context.Background())
 	m.fill(list, err == nil && (in.IsReg() || in.IsDir()))
@@ -131,7 +133,7 @@ func (m *fileMap) counts() (data, tables, holes uint64) {
 // print is the map as text.
 func (m *fileMap) print(c *call) {
 	data, tables, holes := m.counts()
-	c.printf("%s:%s: inode %d, %d bytes, blocks of %d bytes\n", m.Image, m.Path, m.Inode, m.Size, m.BlockSize)
+	c.printf("%s:%s: inode %d, %d bytes, blocks of %d bytes\n", safe(m.Image), safe(m.Path), m.Inode, m.Size, m.BlockSize)
 	c.printf("%d blocks of data, %d indirect, %d in holes; on the disk in %s\n", data, tables, holes, plural(m.Pieces, "piece"))
 	if len(m.Extents) == 0 {
 		return

@@ -116,3 +116,22 @@ func TestHelpIsComplete(t *testing.T) {
 		}
 	}
 }
+
+// A period is the end of a sentence where it ends a word.
+func TestFirstSentence(t *testing.T) {
+	for doc, want := range map[string]string{
+		"one":                              "one",
+		"one.":                             "one",
+		"one. Two. Three":                  "one",
+		"names but . and .., sorted. More": "names but . and .., sorted",
+		"all but .. and . of it":           "all but .. and . of it",
+		"print ext2fuse(8). To read it":    "print ext2fuse(8)",
+	} {
+		if got := firstSentence(doc); got != want {
+			t.Errorf("%q: %q, want %q", doc, got, want)
+		}
+	}
+	if got := firstSentence(lsVerb.doc); got != "list directories of an image, without . and .., sorted" {
+		t.Errorf("ls: %q", got)
+	}
+}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -59,6 +60,9 @@ var mknodVerb = verb{
 			return err
 		}
 		err = makeNode(fs, p.path, o)
+		if fs.Failure() != nil {
+			return errors.Join(writeEnded(p.image, fs), fs.Close())
+		}
 		if cerr := fs.Close(); err == nil {
 			err = cerr
 		}

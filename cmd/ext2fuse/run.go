@@ -28,6 +28,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return v.main(args[1:], stdout, stderr)
 		}
 	}
+	return mount(args, stdout, stderr)
+}
+
+// mount mounts, or tells about mounting, as the arguments ask.
+func mount(args []string, stdout, stderr io.Writer) int {
 	c, err := parseCommandLine(args)
 	switch {
 	case err != nil:
@@ -55,9 +60,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return serve(c, parent, stderr)
 }
 
-// say prints a message, one line. There is nobody to tell when that fails.
+// say prints a message, one line, of which nothing reaches a terminal as a command. There is
+// nobody to tell when that fails.
 func say(w io.Writer, format string, args ...any) {
-	_, _ = fmt.Fprintf(w, "ext2fuse: "+format+"\n", args...)
+	_, _ = fmt.Fprintf(w, "ext2fuse: %s\n", safe(fmt.Sprintf(format, args...)))
 }
 
 // show prints what was asked for.
@@ -92,7 +98,7 @@ const finishWait = 5 * time.Second
 // is unmounted.
 func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	logs := newLogSink(stderr, "ext2fuse: "+c.image+": ")
-	logs.shared.level = c.level
+	logs.shared.level.Set(c.level)
 	logger := slog.New(logs)
 	c.fs.Logger = logger
 	c.writeOptions()

@@ -21,7 +21,7 @@ func (fs *FS) mount(ctx context.Context) error {
 	if err := fs.checkRoot(); err != nil {
 		return err
 	}
-	if fs.sb.HasCompat(disk.CompatHasJournal) && !fs.sb.HasIncompat(disk.IncompatRecover) && (fs.opts.ReadOnly || fs.opts.NoJournal) {
+	if fs.sb.HasCompat(disk.CompatHasJournal) && !fs.sb.HasIncompat(disk.IncompatRecover) && fs.opts.NoJournal && !fs.opts.ReadOnly {
 		fs.warnings = append(fs.warnings, "mounting an ext3 file system as ext2: its journal, which is clean, is not used")
 	}
 	for _, w := range fs.warnings {
@@ -120,7 +120,8 @@ func (fs *FS) readSuperblock(ctx context.Context) error {
 	sb, err := readSuper(fs.dev, fs.superOffset())
 	if err == nil && fs.loanCutOff(sb) {
 		if err := fs.undoLoan(); err != nil {
-			fs.log.Warn(fmt.Sprintf("a borrowed journal cannot be given back: %v", err))
+			// Its blocks stay marked used, which harms nothing.
+			fs.log.Warn(fmt.Sprintf("a journal that the last mount borrowed cannot be given back: %v; run e2fsck -p", err))
 		}
 		sb, err = readSuper(fs.dev, fs.superOffset())
 	}

@@ -44,25 +44,25 @@ func checkHello(t testing.TB, fs *FS, img string) {
 	}
 }
 
-// TestMountKinds: the shapes of file systems that change where things are.
+// TestMountKinds: the shapes of file systems that change where things are. None is a reason
+// to warn.
 func TestMountKinds(t *testing.T) {
 	for _, tt := range []struct {
-		name    string
-		o       ext2test.Options
-		warning string
+		name string
+		o    ext2test.Options
 	}{
-		{"1k", ext2test.Options{}, ""},
-		{"1k inodes of 1k", ext2test.Options{InodeSize: 1024}, ""},
-		{"4k inodes of 4k", ext2test.Options{BlockSize: 4096, InodeSize: 4096, Inodes: 64}, ""},
-		{"4k inodes of 128", ext2test.Options{BlockSize: 4096, InodeSize: 128}, ""},
-		{"64k", ext2test.Options{BlockSize: 65536}, ""},
-		{"rev 0", ext2test.Options{Revision0: true}, ""},
-		{"all groups with super", ext2test.Options{Features: []string{"^sparse_super", "^resize_inode"}, Args: []string{"-g", "512"}}, ""},
-		{"meta_bg", ext2test.Options{Features: []string{"meta_bg", "^resize_inode"}, Args: []string{"-g", "256"}, Size: 64 << 20}, ""},
-		{"meta_bg 64k", ext2test.Options{BlockSize: 65536, Features: []string{"meta_bg", "^resize_inode"}, Args: []string{"-g", "256"}, Size: 256 << 20}, ""},
-		{"sparse_super2", ext2test.Options{Features: []string{"sparse_super2", "^resize_inode"}, Args: []string{"-g", "512"}}, ""},
-		{"ext3", ext2test.Options{Type: "ext3"}, "ext3"},
-		{"many groups", ext2test.Options{Args: []string{"-g", "256"}, Size: 128 << 20, Inodes: 4096}, ""},
+		{"1k", ext2test.Options{}},
+		{"1k inodes of 1k", ext2test.Options{InodeSize: 1024}},
+		{"4k inodes of 4k", ext2test.Options{BlockSize: 4096, InodeSize: 4096, Inodes: 64}},
+		{"4k inodes of 128", ext2test.Options{BlockSize: 4096, InodeSize: 128}},
+		{"64k", ext2test.Options{BlockSize: 65536}},
+		{"rev 0", ext2test.Options{Revision0: true}},
+		{"all groups with super", ext2test.Options{Features: []string{"^sparse_super", "^resize_inode"}, Args: []string{"-g", "512"}}},
+		{"meta_bg", ext2test.Options{Features: []string{"meta_bg", "^resize_inode"}, Args: []string{"-g", "256"}, Size: 64 << 20}},
+		{"meta_bg 64k", ext2test.Options{BlockSize: 65536, Features: []string{"meta_bg", "^resize_inode"}, Args: []string{"-g", "256"}, Size: 256 << 20}},
+		{"sparse_super2", ext2test.Options{Features: []string{"sparse_super2", "^resize_inode"}, Args: []string{"-g", "512"}}},
+		{"ext3", ext2test.Options{Type: "ext3"}},
+		{"many groups", ext2test.Options{Args: []string{"-g", "256"}, Size: 128 << 20, Inodes: 4096}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			img := imageWith(t, tt.o)
@@ -73,13 +73,25 @@ func TestMountKinds(t *testing.T) {
 			}
 			defer fs.Close()
 			checkHello(t, fs, img)
-			if all := strings.Join(fs.Warnings(), "\n"); (tt.warning == "") != (all == "") || !strings.Contains(all, tt.warning) {
-				t.Errorf("warnings %q, expected %q", all, tt.warning)
-			}
-			if !strings.Contains(log.String(), tt.warning) {
-				t.Errorf("the log has %q, expected %q", log.String(), tt.warning)
+			if w := fs.Warnings(); len(w) != 0 || log.Len() != 0 {
+				t.Errorf("warnings %q, the log has %q; all is well", w, log.String())
 			}
 		})
+	}
+}
+
+// TestUnusedJournal: that a journal is there and not used is worth a warning to who writes.
+func TestUnusedJournal(t *testing.T) {
+	img := imageWith(t, ext2test.Options{Type: "ext3"})
+	fs, err := Open(ctx, img, Options{NoJournal: true, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := strings.Join(fs.Warnings(), "\n"); !strings.Contains(w, "its journal, which is clean, is not used") {
+		t.Errorf("warnings %q", w)
+	}
+	if err := fs.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

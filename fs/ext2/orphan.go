@@ -114,7 +114,7 @@ func (fs *FS) setDtime(ino, v uint32) error {
 // so that what is no orphan ends it, and e2fsck has the rest. When ctx ends, so does it: the
 // list then has what is left.
 func (fs *FS) recoverOrphans(ctx context.Context) error {
-	if fs.sb.LastOrphan == 0 {
+	if fs.sb.LastOrphan == 0 || fs.readOnly.Load() { // damage was found already: e2fsck has it
 		return nil
 	}
 	var found []*Inode

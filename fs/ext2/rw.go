@@ -29,7 +29,7 @@ func (fs *FS) startWriting(ctx context.Context) error {
 	fs.initSpace()
 	fs.orphans.init()
 	fs.reaper.init()
-	if err := fs.openJournal(); err != nil {
+	if err := fs.openJournal(ctx); err != nil {
 		return err
 	}
 	fs.ckpt = cache.NewCheckpoint(fs.cache, fs.writer(), cache.CheckpointOptions{

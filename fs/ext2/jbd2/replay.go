@@ -80,6 +80,20 @@ func (j *Journal) Replay(ctx context.Context) (Result, error) {
 	return res, j.writeTail(0, res.Next)
 }
 
+// Discard makes the journal clean, durably, without replaying what it holds, and gives the
+// number of its transactions. A journal with a fault before the end of its log is an error,
+// and so is the end of ctx while it is read; nothing is written then.
+func (j *Journal) Discard(ctx context.Context) (transactions int, err error) {
+	if !j.Dirty() {
+		return 0, nil
+	}
+	log, err := j.scan(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return log.count, j.writeTail(0, log.end+1) // one number is left out, as Replay does it
+}
+
 // ended is the error of a replay whose context ended.
 func ended(err error) error { return fmt.Errorf("replaying the journal: %w", err) }
 
