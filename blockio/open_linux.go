@@ -232,7 +232,7 @@ func openError(path string, o OpenOptions, err error) error {
 	case o.Direct && err == unix.EINVAL:
 		hint = " (its file system knows no direct I/O)"
 	case !o.ReadOnly && (errors.Is(err, fs.ErrPermission) || err == unix.EROFS || err == unix.ETXTBSY):
-		return fmt.Errorf("cannot open %s for writing: %w (-o ro needs to read it only)", path, err)
+		return fmt.Errorf("cannot open %s for writing: %w", path, err)
 	case err == unix.ENXIO || err == unix.ENOMEDIUM:
 		hint = " (no medium in the drive, or no such device)"
 	}

@@ -109,7 +109,7 @@ func runCp(c *call) error {
 		inImages = inImages || p.image != ""
 	}
 	if !inImages {
-		return usagef("nothing of this is in an image: write IMAGE:PATH for what is (%s)", whyHost(c.args))
+		return usagef("nothing of this is in an image%s; write IMAGE:PATH for what is, as in disk.img:/etc", whyHost(c.args))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
@@ -131,10 +131,10 @@ func runCp(c *call) error {
 func whyHost(args []string) string {
 	for _, a := range args {
 		if image, _, ok := strings.Cut(a, ":"); ok {
-			return "there is no image " + image
+			return " (there is no image " + image + ")"
 		}
 	}
-	return "as in disk.img:/etc"
+	return ""
 }
 
 func (k *copier) run(from []place, to place) error {
@@ -243,7 +243,13 @@ func (k *copier) fail(what string, err error) {
 		return // said once, at the end
 	}
 	k.progress.pause()
-	k.c.warn("%s: %v%s", what, reason(err), hint(what, err))
+	advice := ""
+	for _, t := range k.images {
+		if strings.HasPrefix(what, t.image+":") {
+			advice = hintInside(t.image, err)
+		}
+	}
+	k.c.warn("%s: %v%s", what, reason(err), advice)
 	k.failed = true
 }
 

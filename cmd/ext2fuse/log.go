@@ -111,5 +111,5 @@ func oneLine(image string, err error) string {
 	if !strings.Contains(text, image) {
 		text = image + ": " + text
 	}
-	return text + hint(image, err)
+	return withImage(image, text, err) + hint(image, err)
 }

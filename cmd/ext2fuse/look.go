@@ -35,7 +35,7 @@ func runLs(c *call) error {
 	failed := false
 	for i, name := range names {
 		if err := c.list(v, name, len(names) > 1, i > 0); err != nil {
-			c.warn("%s: %v", v.show(name), reason(err))
+			c.warn("%s", v.fault(name, err))
 			failed = true
 		}
 	}
@@ -66,7 +66,7 @@ func (c *call) list(v *view, name string, title, space bool) error {
 		at := path.Join(name, n)
 		a, aerr := v.attr(at, false)
 		if aerr != nil {
-			c.warn("%s: %v", v.show(at), reason(aerr))
+			c.warn("%s", v.fault(at, aerr))
 			err = errors.Join(err, aerr)
 			continue
 		}
@@ -156,7 +156,7 @@ var catVerb = verb{
 		failed := false
 		for _, name := range names {
 			if err := c.cat(v, name); err != nil {
-				c.warn("%s: %v", v.show(name), reason(err))
+				c.warn("%s", v.fault(name, err))
 				failed = true
 			}
 		}
@@ -237,7 +237,7 @@ func (w *treeWalk) below(name string, fn func(name string, a ext2.Attr, last boo
 }
 
 func (w *treeWalk) fail(name string, err error) {
-	w.c.warn("%s: %v", w.v.show(name), reason(err))
+	w.c.warn("%s", w.v.fault(name, err))
 	w.failed = true
 }
 

@@ -60,7 +60,7 @@ func runMap(c *call) error {
 	}
 	m, err := newFileMap(v, names[0])
 	if err != nil {
-		c.warn("%s: %v", v.show(names[0]), reason(err))
+		c.warn("%s", v.fault(names[0], err))
 		err = errQuiet
 	}
 	if err = errors.Join(err, v.fs.Close()); err != nil && m == nil {

@@ -30,8 +30,8 @@ func TestUsageMessages(t *testing.T) {
 		{[]string{"-o", "RO", "a", "b"}, `unknown mount option "RO"; the nearest known one is "ro"`},
 		{[]string{"-o", "x-", "a", "b"}, `unknown mount option "x-"; the nearest known one is "xip"`},
 		{[]string{"-o", "ro=1", "a", "b"}, `mount option "ro" takes no value, but "ro=1" was given`},
-		{[]string{"-o", "offset", "a", "b"}, `mount option "offset" wants a value: offset=N[kmgt]`},
-		{[]string{"-o", "offset=", "a", "b"}, `mount option "offset" wants a value: offset=N[kmgt]`},
+		{[]string{"-o", "offset", "a", "b"}, `mount option "offset" has no value; it is offset=N[kmgt]`},
+		{[]string{"-o", "offset=", "a", "b"}, `mount option "offset" has no value; it is offset=N[kmgt]`},
 		{[]string{"-o", "offset=1q", "a", "b"}, `mount option "offset=1q": expected a number of bytes, or one with k, m, g or t behind it`},
 		{[]string{"-o", "cache_size=4k", "a", "b"}, `mount option "cache_size=4k": at least 1048576 bytes are wanted`},
 		{[]string{"-o", "max_read=1", "a", "b"}, `mount option "max_read=1": at least 4096 bytes are wanted`},
@@ -47,7 +47,10 @@ func TestUsageMessages(t *testing.T) {
 	for _, tt := range tests {
 		var stdout, stderr bytes.Buffer
 		code := run(tt.args, &stdout, &stderr)
-		want := "ext2fuse: " + tt.want + " (see ext2fuse --help)\n"
+		want := "ext2fuse: " + tt.want + "; see ext2fuse --help\n"
+		if strings.Contains(tt.want, "; ") {
+			want = "ext2fuse: " + tt.want + " (see ext2fuse --help)\n"
+		}
 		if code != exitUsage || stderr.String() != want || stdout.Len() != 0 {
 			t.Errorf("%q: exit %d\n got %q\nwant %q", tt.args, code, stderr.String(), want)
 		}

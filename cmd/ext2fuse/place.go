@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	iofs "io/fs"
 	"os"
 	"path"
@@ -109,6 +110,11 @@ func (c *call) look() (*view, []string, error) {
 }
 
 func (v *view) show(name string) string { return v.image + ":" + shown(name) }
+
+// fault says what is wrong with a path, and what to do.
+func (v *view) fault(name string, err error) string {
+	return fmt.Sprintf("%s: %v%s", v.show(name), reason(err), hintInside(v.image, err))
+}
 
 // inode is the inode a path leads to, with a reference taken.
 func (v *view) inode(name string, follow bool) (*ext2.Inode, error) {

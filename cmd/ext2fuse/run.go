@@ -36,7 +36,7 @@ func mount(args []string, stdout, stderr io.Writer) int {
 	c, err := parseCommandLine(args)
 	switch {
 	case err != nil:
-		say(stderr, "%v (see ext2fuse --help)", err)
+		say(stderr, "%v%s", err, seeHelp("ext2fuse", err))
 		return exitUsage
 	case c.help:
 		return show(stdout, helpText())
@@ -80,7 +80,7 @@ func (c *config) check(stderr io.Writer) error {
 	case c.mount.owners.fakeRoot && c.mount.allowOther:
 		return errors.New("fakeroot and allow_other: permissions are not checked, so nobody else can be let in; leave one of them out")
 	case c.mount.noOthers && os.Geteuid() != 0:
-		return errors.New("allow_root: only root can use it; the kernel knows allow_other alone")
+		return errors.New("allow_root: only root can use it, as the kernel knows allow_other alone; leave it out")
 	}
 	if n, err := fusefs.RemoveDead(c.dir, c.mount.subtype); err != nil {
 		return err

@@ -41,13 +41,16 @@ var umountVerb = verb{
 	},
 }
 
-// unmountError tells what to do about a mount that is in use.
+// unmountError tells what to do about what cannot be unmounted.
 func unmountError(err error) error {
 	var m *fusefs.MountError
-	if errors.As(err, &m) && errors.Is(err, unix.EBUSY) {
+	switch {
+	case !errors.As(err, &m) || strings.Contains(err.Error(), "; "):
+		return err
+	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w; to see by whom: fuser -vm %s", err, m.Dir)
 	}
-	return err
+	return fmt.Errorf("%w; \"findmnt -t fuse.ext2fuse\" lists what is mounted", err)
 }
 
 // helperArgs translates what mount(8) and umount(8) call their helpers with, who are this

@@ -99,7 +99,7 @@ func (v *verb) main(args []string, stdout, stderr io.Writer) int {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
-		say(stderr, "%v (see ext2fuse %s --help)", err, v.name)
+		say(stderr, "%v%s", err, seeHelp("ext2fuse "+v.name, err))
 	case !errors.Is(err, errQuiet):
 		say(stderr, "%s", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 	}

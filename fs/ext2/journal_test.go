@@ -4,6 +4,7 @@ package ext2
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -324,9 +325,9 @@ func TestOwnJournal(t *testing.T) {
 // Only a damaged image, whose bitmap has a table's block free, comes to that.
 func TestDataOverPendingTable(t *testing.T) {
 	rec := blockiotest.NewRecorder(loadImage(t, loanImage))
-	fs := must(New(ctx, rec, Options{Logger: quiet}))(t)
+	fs := must(New(context.Background(), rec, Options{Logger: quiet}))(t)
 	var block uint64
-	err := fs.update(ctx, 4, func() (err error) {
+	err := fs.update(context.Background(), 4, func() (err error) {
 		if block, _, err = fs.allocBlocks(blockRequest{owner: 12, goal: fs.sb.GroupFirstBlock(0), want: 1, privileged: true}); err != nil {
 			return err
 		}
@@ -339,18 +340,18 @@ func TestDataOverPendingTable(t *testing.T) {
 		return nil
 	})
 	if err == nil {
-		err = fs.Sync(ctx) // in the journal
+		err = fs.Sync(context.Background()) // in the journal
 	}
 	data := bytes.Repeat([]byte("data"), fs.blockSize/4)
 	if err == nil {
-		err = fs.update(ctx, 4, func() error { // as a write does it
+		err = fs.update(context.Background(), 4, func() error { // as a write does it
 			fs.cache.Drop(block, 1)
 			_, err := fs.dev.WritevAt([][]byte{data}, int64(block)<<fs.blockBits)
 			return errors.Join(err, fs.changeSuper(func(*disk.Superblock) {}))
 		})
 	}
 	if err == nil {
-		err = fs.Sync(ctx)
+		err = fs.Sync(context.Background())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -363,7 +364,7 @@ func TestDataOverPendingTable(t *testing.T) {
 	if got := rec.ImageAt(len(rec.Log())).Bytes(at, int64(len(data))); !bytes.Equal(got, data) {
 		t.Errorf("in its place is %.8q", got)
 	}
-	replayed := must(New(ctx, crashed, Options{Logger: quiet}))(t)
+	replayed := must(New(context.Background(), crashed, Options{Logger: quiet}))(t)
 	if got := crashed.Bytes(at, int64(len(data))); !bytes.Equal(got, data) {
 		t.Errorf("after a replay it is %.8q", got)
 	}

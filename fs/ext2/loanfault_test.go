@@ -3,6 +3,7 @@
 package ext2
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ import (
 func fragmentedLoan(t *testing.T) *blockiotest.Mem {
 	t.Helper()
 	m := loadImage(t, ext2test.Options{Size: 12 << 20, BlockSize: 1024, Inodes: 256, Args: []string{"-g", "1024"}})
-	fs := must(New(ctx, m.Clone(), Options{Logger: quiet}))(t)
+	fs := must(New(context.Background(), m.Clone(), Options{Logger: quiet}))(t)
 	if n := len(fs.journal.loan.runs); n < 2 {
 		t.Fatalf("the loan is in %d pieces", n)
 	}
@@ -52,14 +53,14 @@ func TestGiveBackWithoutReads(t *testing.T) {
 		m := image.Clone()
 		dev := blockiotest.NewFault(m)
 		var log strings.Builder
-		fs, err := New(ctx, dev, Options{Logger: testLogger(&log)})
+		fs, err := New(context.Background(), dev, Options{Logger: testLogger(&log)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		root := must(fs.Root())(t)
 		mustCreate(t, root, "more", disk.ModeReg).Put()
 		root.Put()
-		if err := fs.Sync(ctx); err != nil {
+		if err := fs.Sync(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		if err := fs.journal.Tidy(true); err != nil {
@@ -90,7 +91,7 @@ func TestGiveBackWithoutReads(t *testing.T) {
 			t.Errorf("read %d fails: the log has %q", k, log.String())
 		}
 		m = m.Clone()
-		next := must(New(ctx, m, Options{Logger: quiet}))(t)
+		next := must(New(context.Background(), m, Options{Logger: quiet}))(t)
 		if err := next.Close(); err != nil {
 			t.Error(err)
 		}
@@ -103,7 +104,7 @@ func TestGiveBackWithoutReads(t *testing.T) {
 // because a read or a write fails, may go on, and e2fsck -p completes it.
 func TestUndoLoanFaults(t *testing.T) {
 	rec := blockiotest.NewRecorder(fragmentedLoan(t))
-	fs := must(New(ctx, rec, Options{Logger: quiet}))(t)
+	fs := must(New(context.Background(), rec, Options{Logger: quiet}))(t)
 	if err := fs.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func undoWithFaults(t *testing.T, image *blockiotest.Mem, op blockio.Op) {
 		m := image.Clone()
 		dev := blockiotest.NewFault(m)
 		dev.Fail(blockiotest.Rule{Op: op, From: k, Times: 1})
-		fs, err := New(ctx, dev, Options{Logger: quiet})
+		fs, err := New(context.Background(), dev, Options{Logger: quiet})
 		failed := dev.Failed()
 		dev.Heal()
 		if err == nil {

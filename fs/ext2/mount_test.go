@@ -4,6 +4,7 @@ package ext2
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func TestMountKinds(t *testing.T) {
 // TestUnusedJournal: that a journal is there and not used is worth a warning to who writes.
 func TestUnusedJournal(t *testing.T) {
 	img := imageWith(t, ext2test.Options{Type: "ext3"})
-	fs, err := Open(ctx, img, Options{NoJournal: true, Logger: quiet})
+	fs, err := Open(context.Background(), img, Options{NoJournal: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

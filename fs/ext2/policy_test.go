@@ -4,6 +4,7 @@ package ext2
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -220,7 +221,7 @@ func TestDamageAtMount(t *testing.T) {
 	}{{"continue", ErrorsContinue, false}, {"remount-ro", ErrorsRemountRO, true}, {"panic", ErrorsPanic, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			m := blockiotest.MemOf(bytes.Clone(data))
-			fs, err := New(ctx, m, Options{Errors: c.policy, Logger: quiet})
+			fs, err := New(context.Background(), m, Options{Errors: c.policy, Logger: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -4,6 +4,7 @@ package ext2
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	iofs "io/fs"
@@ -205,7 +206,7 @@ func TestJournalWithoutFlag(t *testing.T) {
 		var log bytes.Buffer
 		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		dev := blockiotest.NewRecorder(blockiotest.MemOf(bytes.Clone(data)))
-		fs, err := New(ctx, dev, o)
+		fs, err := New(context.Background(), dev, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,11 +222,11 @@ func TestJournalWithoutFlag(t *testing.T) {
 			t.Fatal(err)
 		}
 		root.Put()
-		if _, err := in.Write(ctx, newer, 0, WriteOptions{}); err != nil {
+		if _, err := in.Write(context.Background(), newer, 0, WriteOptions{}); err != nil {
 			t.Error(err)
 		}
 		in.Put()
-		if err := fs.Sync(ctx); err != nil {
+		if err := fs.Sync(context.Background()); err != nil {
 			t.Error(err)
 		}
 		synced := len(dev.Log())
@@ -266,9 +267,9 @@ func TestJournalWithoutFlag(t *testing.T) {
 // contentAt is what a file of an image has.
 func contentAt(t *testing.T, m *blockiotest.Mem, name string) []byte {
 	t.Helper()
-	fs := must(New(ctx, m.Clone(), Options{ReadOnly: true, Logger: quiet}))(t)
+	fs := must(New(context.Background(), m.Clone(), Options{ReadOnly: true, Logger: quiet}))(t)
 	defer fs.Close()
-	b, err := iofs.ReadFile(fs.FS(ctx), name)
+	b, err := iofs.ReadFile(fs.FS(context.Background()), name)
 	if err != nil {
 		t.Fatal(err)
 	}

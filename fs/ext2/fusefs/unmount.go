@@ -271,9 +271,14 @@ func RemoveDead(dir, subtype string) (int, error) {
 }
 
 // dead tells whether the server of what is mounted on dir has died. The kernel may answer
-// stat(2) from its cache even then; statfs(2) it does not.
+// stat(2) from its cache even then; statfs(2) it does not. That of a path would set off an
+// automount, which waits for the very mount that is being made; of a descriptor it does not.
 func dead(dir string) bool {
-	var st unix.Statfs_t
-	err := unix.Statfs(dir, &st)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err == nil {
+		var st unix.Statfs_t
+		err = unix.Fstatfs(fd, &st)
+		_ = unix.Close(fd)
+	}
 	return err == unix.ENOTCONN || err == unix.ECONNABORTED
 }
