@@ -13,9 +13,9 @@ import (
 
 	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
-	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
 
 // ctx is the context of calls that nothing ends.
