@@ -48,6 +48,8 @@ func unmountError(err error) error {
 		return err
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w; to see by whom: fuser -vm %s", err, m.Dir)
+	case strings.Contains(err.Error(), "/etc/mtab"):
+		return fmt.Errorf("%w; root can make that: ln -s /proc/self/mounts /etc/mtab", err)
 	}
 	return fmt.Errorf("%w; \"findmnt -t fuse.ext2fuse\" lists what is mounted", err)
 }
