@@ -192,7 +192,7 @@ func (p *Plug) join(parts []span) *merged {
 // complete hands the result on to the parts.
 func (m *merged) complete() {
 	for _, s := range m.parts {
-		if m.Err != nil && s.end > m.Off+m.N {
+		if m.Err != nil && (m.Durable || s.end > m.Off+m.N) { // transferred is not yet durable
 			m.plug.again = append(m.plug.again, s.bio)
 			continue
 		}
