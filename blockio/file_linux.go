@@ -117,14 +117,14 @@ func (f *File) read(vecs [][]byte, n, off int64, rest []*Bio) (done int64, cold 
 	}
 	c := cursor{vecs: vecs}
 	for done < n {
-		flags := unix.RWF_NOWAIT
+		trap, flags := uintptr(unix.SYS_PREADV2), unix.RWF_NOWAIT
 		if cold {
-			flags = 0
+			trap, flags = unix.SYS_PREADV, 0
 		} else if f.blocking.Load() {
-			flags = 0
+			trap, flags = unix.SYS_PREADV, 0
 			f.waits() // it may, for all we know
 		}
-		got, want, err := transfer(unix.SYS_PREADV2, f.number(), &c, off+done, flags)
+		got, want, err := transfer(trap, f.number(), &c, off+done, flags)
 		done += got
 		switch {
 		case flags != 0 && (err == unix.EOPNOTSUPP || err == unix.ENOSYS || err == unix.EINVAL):
@@ -165,7 +165,7 @@ func (f *File) write(vecs [][]byte, n, off int64, durable bool) (done int64, err
 	case durable && !f.noDsync.Load():
 		// The host writes this range alone, not all that its cache has of the image.
 		done, err = f.writeCached(vecs, n, off, unix.RWF_DSYNC)
-		if err != unix.EOPNOTSUPP && err != unix.EINVAL {
+		if err != unix.EOPNOTSUPP && err != unix.ENOSYS && err != unix.EINVAL {
 			return done, err
 		}
 		f.noDsync.Store(true)
@@ -181,9 +181,13 @@ func (f *File) write(vecs [][]byte, n, off int64, durable bool) (done int64, err
 
 // writeCached puts n bytes of vecs to off, through the host's cache.
 func (f *File) writeCached(vecs [][]byte, n, off int64, flags int) (done int64, err error) {
+	trap := uintptr(unix.SYS_PWRITEV)
+	if flags != 0 {
+		trap = unix.SYS_PWRITEV2
+	}
 	c := cursor{vecs: vecs}
 	for done < n {
-		got, _, err := transfer(unix.SYS_PWRITEV2, f.number(), &c, off+done, flags)
+		got, _, err := transfer(trap, f.number(), &c, off+done, flags)
 		done += got
 		if err != nil {
 			return done, err

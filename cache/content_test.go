@@ -45,14 +45,14 @@ func TestContentTold(t *testing.T) {
 		{"the epoch behind it", [][]Extent{{{7, 1}}}, "[{7 1}]", false},
 	} {
 		w.got = nil
-		if err := k.Begin(0); err != nil {
+		if err := k.Begin(ctx, 0); err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range c.marks {
 			k.MarkData(false, m...)
 		}
 		k.End(0)
-		if err := k.Commit(); err != nil {
+		if err := k.Commit(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if c.marks == nil {

@@ -85,7 +85,8 @@ type content interface {
 type copier struct {
 	c        *call
 	ctx      context.Context
-	images   map[string]*imageTree
+	images   []*imageTree
+	target   tree
 	progress *progress
 	links    map[linkKey]string // files of several names, to their first copy
 	buffer   []byte
@@ -108,11 +109,11 @@ func runCp(c *call) error {
 		inImages = inImages || p.image != ""
 	}
 	if !inImages {
-		return usagef("nothing of this is in an image: write IMAGE:PATH for what is (%s)", whyHost(c.args))
+		return usagef("nothing of this is in an image%s; write IMAGE:PATH for what is, as in disk.img:/etc", whyHost(c.args))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	k := &copier{c: c, ctx: ctx, images: map[string]*imageTree{}, links: map[linkKey]string{}, buffer: make([]byte, 1<<20)}
+	k := &copier{c: c, ctx: ctx, links: map[linkKey]string{}, buffer: make([]byte, 1<<20)}
 	err := k.run(from, to)
 	for _, t := range k.images {
 		if cerr := t.close(); cerr != nil {
@@ -130,10 +131,10 @@ func runCp(c *call) error {
 func whyHost(args []string) string {
 	for _, a := range args {
 		if image, _, ok := strings.Cut(a, ":"); ok {
-			return "there is no image " + image
+			return " (there is no image " + image + ")"
 		}
 	}
-	return "as in disk.img:/etc"
+	return ""
 }
 
 func (k *copier) run(from []place, to place) error {
@@ -142,6 +143,7 @@ func (k *copier) run(from []place, to place) error {
 	if err != nil {
 		return err
 	}
+	k.target = target
 	into := false
 	switch m, err := target.meta(to.path, true, false); {
 	case err == nil:
@@ -164,12 +166,38 @@ func (k *copier) run(from []place, to place) error {
 		if into {
 			name = target.join(to.path, p.base())
 		}
-		k.copy(sources[i], p.path, target, name, !k.recursive())
-		if k.ctx.Err() != nil {
-			return errInterrupted
+		stream := false
+		if target == (hostTree{}) {
+			name, stream = hostTarget(name)
+		}
+		if stream {
+			if err := k.writeStream(sources[i], p.path, name); err != nil {
+				k.fail(target.show(name), err)
+			}
+		} else {
+			k.copy(sources[i], p.path, target, name, !k.recursive())
+		}
+		if k.over() {
+			return k.why()
 		}
 	}
 	return nil
+}
+
+// over tells whether there is nothing more to do: the user interrupted, or nothing more can
+// be written to the image.
+func (k *copier) over() bool {
+	t, ok := k.target.(*imageTree)
+	return k.ctx.Err() != nil || ok && t.fs.ReadOnly()
+}
+
+// why is the reason for over.
+func (k *copier) why() error {
+	if k.ctx.Err() != nil {
+		return errInterrupted
+	}
+	t := k.target.(*imageTree)
+	return fmt.Errorf("%w, and then do this again; what was copied before is complete", writeEnded(t.image, t.fs))
 }
 
 // base is the name that a copy of a place gets in a directory; empty where what is in it
@@ -191,37 +219,57 @@ func (k *copier) tree(p place, write bool) (tree, error) {
 	if p.image == "" {
 		return hostTree{}, nil
 	}
-	if t := k.images[p.image]; t != nil {
-		return t, nil
+	id, err := fileID(p.image)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range k.images { // under whatever name
+		if t.id == id {
+			return t, nil
+		}
 	}
 	fs, err := k.c.open(p.image, write)
 	if err != nil {
 		return nil, err
 	}
-	t := newImageTree(p.image, fs)
-	k.images[p.image] = t
+	t := newImageTree(p.image, fs, id)
+	k.images = append(k.images, t)
 	return t, nil
 }
 
 // fail says what could not be copied, and why.
 func (k *copier) fail(what string, err error) {
-	if k.ctx.Err() != nil {
+	if k.over() {
 		return // said once, at the end
 	}
 	k.progress.pause()
-	k.c.warn("%s: %v%s", what, reason(err), hint(what, err))
+	advice := ""
+	for _, t := range k.images {
+		if strings.HasPrefix(what, t.image+":") {
+			advice = hintInside(t.image, err)
+		}
+	}
+	k.c.warn("%s: %v%s", what, reason(err), advice)
 	k.failed = true
 }
 
 // copy copies one file, and what is below it.
 func (k *copier) copy(from tree, src string, to tree, dst string, follow bool) {
-	if k.ctx.Err() != nil {
+	if k.over() {
 		return
 	}
 	m, err := from.meta(src, follow, true)
 	if err != nil {
 		k.fail(from.show(src), err)
 		return
+	}
+	if from == (hostTree{}) {
+		switch {
+		case follow && m.isStream():
+			m.asContent() // with -r it is copied as such; cp has it so
+		case m.is(unix.S_IFREG) && m.size == 0:
+			m.size = unknownSize // files of /proc say so and have content
+		}
 	}
 	if m.is(unix.S_IFDIR) && from == to && isBelow(src, dst) {
 		k.fail(to.show(dst), errors.New("a directory cannot be copied into itself"))
@@ -268,11 +316,19 @@ func (k *copier) copyBelow(from tree, src string, to tree, dst string) {
 	}
 }
 
+// isImage tells whether a file is the image that is copied to.
+func (k *copier) isImage(from tree, id [2]uint64) bool {
+	t, ok := k.target.(*imageTree)
+	return ok && from == (hostTree{}) && t.id == id
+}
+
 // copyOne makes the copy of a file, attributes excepted.
 func (k *copier) copyOne(from tree, src string, to tree, dst string, m *fileMeta) error {
 	switch there, err := to.meta(dst, false, false); {
 	case err == nil && from == to && there.id == m.id:
 		return errors.New("a file cannot be copied onto itself")
+	case k.isImage(from, m.id):
+		return errors.New("is the image itself, which cannot be copied into itself")
 	case err == nil && there.is(unix.S_IFDIR) != m.is(unix.S_IFDIR):
 		if there.is(unix.S_IFDIR) {
 			return errors.New("is a directory, and what is copied is none")
@@ -312,6 +368,9 @@ func (k *copier) copyOne(from tree, src string, to tree, dst string, m *fileMeta
 }
 
 func (k *copier) copyContent(from tree, src string, to tree, dst string, size int64) (err error) {
+	if size == unknownSize {
+		return k.copyStream(src, to, dst)
+	}
 	r, err := from.open(src)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 // contentWatch notes where content is written, and in which epoch, and looks whether the
@@ -98,7 +99,7 @@ func TestContentIsTold(t *testing.T) {
 	for seed := uint64(1); seed <= 4; seed++ {
 		image := loadImage(t, ext2test.Options{Size: 24 << 20, BlockSize: 1024 << (seed % 3), Inodes: 512})
 		w := &contentWatch{t: t, written: map[uint64]map[uint64]bool{}}
-		fs, err := New(watchedDevice{image, w}, Options{Logger: quiet, testing: Hooks{
+		fs, err := New(ctx, watchedDevice{image, w}, Options{Logger: quiet, testing: testhook.Hooks{
 			After: func(time.Duration, func()) {},
 			Wrap:  func(below cache.Writer) cache.Writer { return watchedWriter{below, w} },
 		}})
@@ -107,24 +108,24 @@ func TestContentIsTold(t *testing.T) {
 		}
 		w.fs.Store(fs)
 		m := newMixer(t, fs, seed)
-		large, err := m.root.Create("large", NewInode{Mode: disk.ModeReg | 0o600})
+		large, err := m.root.Create(ctx, "large", CreateOptions{Mode: disk.ModeReg | 0o600})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range 600 {
 			m.step()
 			if i%60 == 0 {
-				if _, err := large.Write(content(large, 400_000), int64(i)<<10, WriteOptions{}); err != nil {
+				if _, err := large.Write(ctx, content(large, 400_000), int64(i)<<10, WriteOptions{}); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if i%2 == 0 {
-				if err := fs.Sync(); err != nil {
+				if err := fs.Sync(ctx); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		large.Put(1)
+		large.Put()
 		m.close()
 		if err := fs.Close(); err != nil {
 			t.Fatal(err)

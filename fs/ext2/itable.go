@@ -93,7 +93,7 @@ func (t *inodeTable) keep(in *Inode) {
 	sh.mu.Lock()
 	in.kept++
 	sh.mu.Unlock()
-	t.put(in, 1)
+	t.put(in)
 }
 
 // release is FS.Forget.
@@ -114,13 +114,13 @@ func (t *inodeTable) release(ino uint32, n uint64) {
 	in.refs++
 	in.kept -= min(n, in.kept)
 	sh.mu.Unlock()
-	t.put(in, 1)
+	t.put(in)
 }
 
-func (t *inodeTable) ref(in *Inode, n uint64) {
+func (t *inodeTable) ref(in *Inode) {
 	sh := t.shard(in.ino)
 	sh.mu.Lock()
-	in.refs += n
+	in.refs++
 	sh.mu.Unlock()
 }
 
@@ -167,11 +167,11 @@ func (t *inodeTable) find(ino uint32) *Inode {
 
 // put drops n references. Giving back more than are held counts as giving back all.
 // With the last one, of those kept, too, an inode without names is deleted.
-func (t *inodeTable) put(in *Inode, n uint64) {
+func (t *inodeTable) put(in *Inode) {
 	sh := t.shard(in.ino)
 	sh.mu.Lock()
 	held := in.refs
-	if held > 0 && n >= held && in.kept == 0 && in.nameless.Load() && !in.fs.readOnly.Load() {
+	if held == 1 && in.kept == 0 && in.nameless.Load() && !in.fs.readOnly.Load() {
 		in.refs, in.state, in.err = 1, loadFailed, ErrStale // nobody gets it any more
 		sh.mu.Unlock()
 		in.fs.reap(in)
@@ -183,7 +183,7 @@ func (t *inodeTable) put(in *Inode, n uint64) {
 		in.dir.evicted()
 		return
 	}
-	in.refs -= min(n, held)
+	in.refs -= min(1, held)
 	var out *Inode
 	if held > 0 && in.refs == 0 && in.mayLeave() && sh.inodes[in.ino] == in { // else it came to nothing
 		out = sh.makeIdle(in, t.maxIdle)

@@ -3,6 +3,7 @@
 package crashtest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,7 +15,11 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
+
+// ctx is the context of calls that nothing ends.
+var ctx = context.Background()
 
 // mountAndUnmount recovers an image as the next mount does: the journal, the orphans, and
 // then a clean end.
@@ -36,7 +41,7 @@ func between(m *blockiotest.Mem) bool {
 
 // cycle mounts what is on a device, which stays open, and unmounts it.
 func cycle(dev blockio.Device) error {
-	fs, err := ext2.New(keepOpen{dev}, ext2.Options{Logger: quiet, CacheBytes: 1 << 20})
+	fs, err := ext2.New(ctx, keepOpen{dev}, ext2.Options{Logger: quiet, CacheBytes: 1 << 20})
 	if err != nil {
 		return fmt.Errorf("mounting: %w", err)
 	}
@@ -126,7 +131,7 @@ func kernelRecover(image *blockiotest.Mem, dir string) (*found, error) {
 	if err := store(image, path); err != nil {
 		return nil, err
 	}
-	const script = `mkdir -p "$2" && mount -t ext4 -o loop "$1" "$2" && find "$2" -printf '%s /%P\n'; s=$?; umount "$2" && exit $s`
+	const script = ext2test.Unpin + `mkdir -p "$2" && mount -t ext4 -o loop "$1" "$2" && find "$2" -printf '%s /%P\n'; s=$?; umount "$2" && exit $s`
 	out, err := exec.Command("unshare", "-m", "sh", "-c", script, "sh", path, filepath.Join(dir, "mnt")).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("%v: %s", err, out)

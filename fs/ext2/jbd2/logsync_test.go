@@ -109,7 +109,7 @@ func (d *logDesk) left(atRisk bool) *blockiotest.Mem {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	if _, err := j.Replay(); err != nil {
+	if _, err := j.Replay(ctx); err != nil {
 		d.t.Fatal(err)
 	}
 	return image
