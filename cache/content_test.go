@@ -18,7 +18,7 @@ func (s *sink) Write(snap *Snapshot) error { s.got = append(s.got, snap); snap.S
 // no other epoch's.
 func TestContentTold(t *testing.T) {
 	var w sink
-	k := NewCheckpoint(New(blockiotest.NewMem(1<<20), 4096, 1<<20), &w, CheckpointOptions{})
+	k := NewCheckpoint(New(blockiotest.NewMem(1<<20), 1024, 1<<20), &w, CheckpointOptions{})
 	each := func(n, gap uint64) (all []Extent) {
 		for i := range n {
 			all = append(all, Extent{1000 + i*gap, 1})
@@ -36,9 +36,9 @@ func TestContentTold(t *testing.T) {
 		{"the same again and again", [][]Extent{{{7, 2}}, {{7, 1}}, {{8, 1}}, {{7, 2}}}, "[{7 2}]", false},
 		{"one behind the other", [][]Extent{{{7, 1}}, {{8, 1}}, {{20, 1}}, {{9, 3}}}, "[{7 5} {20 1}]", false},
 		{"what begins inside and goes on", [][]Extent{{{7, 4}}, {{9, 6}}}, "[{7 8}]", false},
-		{"as much as may be", [][]Extent{{{100, 64}}}, "[{100 64}]", false},
-		{"one block more", [][]Extent{{{100, 64}}, {{300, 1}}}, "[]", true},
-		{"and more behind that", [][]Extent{{{100, 65}}, {{300, 1}}}, "[]", true},
+		{"as much as may be", [][]Extent{{{100, 128}}}, "[{100 128}]", false},
+		{"one block more", [][]Extent{{{100, 128}}, {{300, 1}}}, "[]", true},
+		{"and more behind that", [][]Extent{{{100, 129}}, {{300, 1}}}, "[]", true},
 		{"as many pieces as may be", [][]Extent{each(64, 2)}, fmt.Sprint(each(64, 2)), false},
 		{"one more", [][]Extent{each(65, 2)}, "[]", true},
 		{"nobody knows where", [][]Extent{{{7, 1}}, nil}, "[]", true},
