@@ -46,7 +46,8 @@ func (fs *FS) begin(credits int) error {
 	return nil
 }
 
-// Sync returns when everything changed before the call is durable.
+// Sync returns when everything changed before the call is durable. Once changes could not be
+// written, asked for or not, it fails each time: nothing can be made durable any more.
 func (fs *FS) Sync() error {
 	if fs.ckpt == nil {
 		return nil
