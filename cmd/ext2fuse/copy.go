@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -48,15 +49,26 @@ type fileMeta struct {
 
 func (m *fileMeta) is(mode uint32) bool { return m.mode&unix.S_IFMT == mode }
 
-// tree is a place where files are: a host directory tree, or that of an image. Names are
-// paths of the host, or those of io/fs.
-type tree interface {
+// source is where files are copied from: the host, or an image. Names are paths of the host,
+// or those of io/fs.
+type source interface {
 	// meta describes a file, without attributes unless wanted.
 	meta(name string, follow, xattrs bool) (*fileMeta, error)
 	list(name string) ([]string, error)
 	readlink(name string) (string, error)
 	open(name string) (content, error)
+	// enter notes that what is in a directory is copied, and fails where that must not be.
+	enter(name string, m *fileMeta) error
+	// join is the name of something in a directory, as people see it in show.
+	join(dir, name string) string
+	show(name string) string
+}
 
+// target is where files are copied to: a directory of the host, or an image. Names are those
+// of io/fs.
+type target interface {
+	// stat describes a file, not what a symbolic link leads to, without attributes.
+	stat(name string) (*fileMeta, error)
 	// create makes a regular file, or empties the one there.
 	create(name string) (content, error)
 	// make makes anything else, not yet with the attributes; target is a symbolic link's.
@@ -65,7 +77,6 @@ type tree interface {
 	remove(name string) error
 	// setMeta gives a file the attributes of another.
 	setMeta(name string, m *fileMeta) error
-	// join is the name of something in a directory, as people see it in show.
 	join(dir, name string) string
 	show(name string) string
 }
@@ -93,7 +104,7 @@ type copier struct {
 }
 
 type linkKey struct {
-	from tree
+	from source
 	id   [2]uint64
 }
 
@@ -138,38 +149,65 @@ func whyHost(args []string) string {
 
 func (k *copier) run(from []place, to place) error {
 	// What is written to is opened first, so that an image on both sides is opened once.
-	target, err := k.tree(to, true)
+	target, name, into, err := k.target(to, len(from) > 1)
 	if err != nil {
 		return err
 	}
-	into := false
-	switch m, err := target.meta(to.path, true, false); {
-	case err == nil:
-		into = m.is(unix.S_IFDIR)
-	case !errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("%s: %w", to, reason(err))
+	if h, ok := target.(*hostDir); ok {
+		defer h.close()
 	}
-	if !into && (len(from) > 1 || to.slash) {
-		return fmt.Errorf("%s is not a directory, and has to be one for this; make it first", to)
-	}
-	sources := make([]tree, len(from))
+	sources := make([]source, len(from))
 	for i, p := range from {
-		if sources[i], err = k.tree(p, false); err != nil {
+		if sources[i], err = k.source(p); err != nil {
 			return err
 		}
 	}
 	k.progress = newProgress(k, sources, from)
 	for i, p := range from {
-		name := to.path
+		name := name
 		if into {
-			name = target.join(to.path, p.base())
+			name = target.join(name, p.base())
 		}
+		k.beginWalk(sources[i])
 		k.copy(sources[i], p.path, target, name, !k.recursive())
 		if k.ctx.Err() != nil {
 			return errInterrupted
 		}
 	}
 	return nil
+}
+
+// target opens what is copied to: under name, or, if into, into the directory there.
+func (k *copier) target(to place, several bool) (t target, name string, into bool, err error) {
+	var image *imageTree
+	var m *fileMeta
+	if to.image != "" {
+		if image, err = k.image(to.image, true); err != nil {
+			return nil, "", false, err
+		}
+		m, err = image.meta(to.path, true, false)
+	} else {
+		m, err = hostTree{}.meta(to.path, true, false)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, "", false, fmt.Errorf("%s: %w", to, reason(err))
+	}
+	into = err == nil && m.is(unix.S_IFDIR)
+	switch {
+	case !into && (several || to.slash):
+		return nil, "", false, fmt.Errorf("%s is not a directory, and has to be one for this; make it first", to)
+	case image != nil:
+		return image, to.path, into, nil
+	}
+	dir, name := to.path, "."
+	if !into {
+		dir, name = filepath.Dir(to.path), filepath.Base(to.path)
+	}
+	h, err := openHostDir(dir)
+	if err != nil {
+		return nil, "", false, fmt.Errorf("%s: %w", dir, reason(err))
+	}
+	return h, name, into, nil
 }
 
 // base is the name that a copy of a place gets in a directory; empty where what is in it
@@ -186,21 +224,33 @@ func (p place) base() string {
 
 func (k *copier) recursive() bool { return k.c.set("recursive") || k.c.set("archive") }
 
-// tree is where a place lies.
-func (k *copier) tree(p place, write bool) (tree, error) {
+// source is where a place lies that is copied from.
+func (k *copier) source(p place) (source, error) {
 	if p.image == "" {
 		return hostTree{}, nil
 	}
-	if t := k.images[p.image]; t != nil {
+	return k.image(p.image, false)
+}
+
+// image opens an image, once.
+func (k *copier) image(name string, write bool) (*imageTree, error) {
+	if t := k.images[name]; t != nil {
 		return t, nil
 	}
-	fs, err := k.c.open(p.image, write)
+	fs, err := k.c.open(name, write)
 	if err != nil {
 		return nil, err
 	}
-	t := newImageTree(p.image, fs)
-	k.images[p.image] = t
+	t := newImageTree(name, fs)
+	k.images[name] = t
 	return t, nil
+}
+
+// beginWalk begins to walk a tree, from wherever.
+func (k *copier) beginWalk(from source) {
+	if t, ok := from.(*imageTree); ok {
+		t.entered = nil
+	}
 }
 
 // fail says what could not be copied, and why.
@@ -214,7 +264,7 @@ func (k *copier) fail(what string, err error) {
 }
 
 // copy copies one file, and what is below it.
-func (k *copier) copy(from tree, src string, to tree, dst string, follow bool) {
+func (k *copier) copy(from source, src string, to target, dst string, follow bool) {
 	if k.ctx.Err() != nil {
 		return
 	}
@@ -223,13 +273,19 @@ func (k *copier) copy(from tree, src string, to tree, dst string, follow bool) {
 		k.fail(from.show(src), err)
 		return
 	}
-	if m.is(unix.S_IFDIR) && from == to && isBelow(src, dst) {
+	if m.is(unix.S_IFDIR) && same(from, to) && isBelow(src, dst) {
 		k.fail(to.show(dst), errors.New("a directory cannot be copied into itself"))
 		return
 	}
-	if m.is(unix.S_IFDIR) && !k.recursive() {
-		k.fail(from.show(src), errors.New("is a directory; with -r it is copied"))
-		return
+	if m.is(unix.S_IFDIR) {
+		if !k.recursive() {
+			k.fail(from.show(src), errors.New("is a directory; with -r it is copied"))
+			return
+		}
+		if err := from.enter(src, m); err != nil {
+			k.fail(from.show(src), err)
+			return
+		}
 	}
 	if k.c.set("verbose") {
 		k.c.printf("%s -> %s\n", safe(from.show(src)), safe(to.show(dst)))
@@ -247,12 +303,15 @@ func (k *copier) copy(from tree, src string, to tree, dst string, follow bool) {
 	}
 }
 
+// same tells whether it is one image that is copied from and to.
+func same(from source, to target) bool { return any(from) == any(to) }
+
 // isBelow tells whether an image's path is dir, or below it.
 func isBelow(dir, name string) bool {
 	return dir == "." || name == dir || strings.HasPrefix(name, dir+"/")
 }
 
-func (k *copier) copyBelow(from tree, src string, to tree, dst string) {
+func (k *copier) copyBelow(from source, src string, to target, dst string) {
 	names, err := from.list(src)
 	if err != nil {
 		k.fail(from.show(src), err)
@@ -260,7 +319,7 @@ func (k *copier) copyBelow(from tree, src string, to tree, dst string) {
 	for _, n := range names {
 		if src == "." && n == "lost+found" {
 			// The file system's own, which the target has or wants none of.
-			if m, err := to.meta(to.join(dst, n), false, false); err == nil && m.is(unix.S_IFDIR) {
+			if m, err := to.stat(to.join(dst, n)); err == nil && m.is(unix.S_IFDIR) {
 				continue
 			}
 		}
@@ -269,9 +328,9 @@ func (k *copier) copyBelow(from tree, src string, to tree, dst string) {
 }
 
 // copyOne makes the copy of a file, attributes excepted.
-func (k *copier) copyOne(from tree, src string, to tree, dst string, m *fileMeta) error {
-	switch there, err := to.meta(dst, false, false); {
-	case err == nil && from == to && there.id == m.id:
+func (k *copier) copyOne(from source, src string, to target, dst string, m *fileMeta) error {
+	switch there, err := to.stat(dst); {
+	case err == nil && same(from, to) && there.id == m.id:
 		return errors.New("a file cannot be copied onto itself")
 	case err == nil && there.is(unix.S_IFDIR) != m.is(unix.S_IFDIR):
 		if there.is(unix.S_IFDIR) {
@@ -311,7 +370,7 @@ func (k *copier) copyOne(from tree, src string, to tree, dst string, m *fileMeta
 	return err
 }
 
-func (k *copier) copyContent(from tree, src string, to tree, dst string, size int64) (err error) {
+func (k *copier) copyContent(from source, src string, to target, dst string, size int64) (err error) {
 	r, err := from.open(src)
 	if err != nil {
 		return err

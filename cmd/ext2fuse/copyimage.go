@@ -15,7 +15,9 @@ import (
 // imageTree is the files of an image. What is written is written as root.
 type imageTree struct{ view }
 
-func newImageTree(image string, fs *ext2.FS) *imageTree { return &imageTree{view{fs, image}} }
+func newImageTree(image string, fs *ext2.FS) *imageTree {
+	return &imageTree{view{fs: fs, image: image}}
+}
 
 func (t *imageTree) close() error                 { return t.fs.Close() }
 func (t *imageTree) join(dir, name string) string { return path.Join(dir, name) }
@@ -46,6 +48,10 @@ func (t *imageTree) meta(name string, follow, xattrs bool) (*fileMeta, error) {
 	}
 	return m, nil
 }
+
+func (t *imageTree) stat(name string) (*fileMeta, error) { return t.meta(name, false, false) }
+
+func (t *imageTree) enter(name string, m *fileMeta) error { return t.view.enter(name, uint32(m.id[1])) }
 
 func (t *imageTree) open(name string) (content, error) {
 	in, err := t.inode(name, true)

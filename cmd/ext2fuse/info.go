@@ -209,7 +209,7 @@ func (info *imageInfo) readUse(fs *ext2.FS, files bool) error {
 	}
 	info.Files = &filesInfo{}
 	seen := map[uint32]bool{}
-	v := view{fs, info.Image}
+	v := view{fs: fs, image: info.Image}
 	v.walk(".", func(_ string, a ext2.Attr, werr error) {
 		if werr == nil && a.Mode&unix.S_IFMT == unix.S_IFREG && !seen[a.Ino] {
 			seen[a.Ino] = a.Nlink > 1
