@@ -52,9 +52,9 @@ type Side struct {
 	// FillHoles carries fallocate out by writing zeros into the holes, for a driver
 	// that refuses it (the kernel's, on block-mapped files).
 	FillHoles bool
-	// SinglePages keeps the driver from reading several pages as one: the kernel's (ext4, where
-	// it serves ext2) gives blocks to all of a large folio when a page of it is written by
-	// way of a mapping, and so fills holes in which nothing was written.
+	// SinglePages sees to it that the pages of a file are single ones before it is written by
+	// way of a mapping: the kernel's driver (ext4, where it serves ext2) gives blocks to all of
+	// a large folio then, and so fills holes in which nothing was written.
 	SinglePages bool
 	// WriteBack: of one side the kernel collects writes. Its files show no holes, so they
 	// are not looked for; and a truncate(2) to the size that the file has, which does not
@@ -96,9 +96,6 @@ func (s *Side) keep(slot, fd int, err error) Result {
 	}
 	s.closeSlot(slot)
 	s.fds[slot] = fd
-	if s.SinglePages {
-		_ = unix.Fadvise(fd, 0, 0, unix.FADV_RANDOM) // which not every kind of file takes
-	}
 	return Result{}
 }
 
@@ -266,7 +263,8 @@ func (s *Side) mmapWrite(fd int, o Op) Result {
 	}
 	defer unix.Munmap(mem)
 	if s.SinglePages {
-		if err := unix.Madvise(mem, unix.MADV_RANDOM); err != nil {
+		err := errors.Join(unix.Fdatasync(fd), unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED), unix.Madvise(mem, unix.MADV_RANDOM))
+		if err != nil {
 			return fail(err)
 		}
 	}
