@@ -13,9 +13,12 @@ DESTDIR  ?=
 # mount(8) and umount(8) look for their helpers here and nowhere else.
 HELPERDIR ?= /sbin
 UNITDIR  ?= $(PREFIX)/lib/systemd/system
+# What is built for; another machine's program goes by another name.
+HOSTARCH := $(shell go env GOHOSTARCH)
 ARCH     ?= $(shell go env GOARCH)
-# A Debian version begins with a digit.
-DEBVERSION = $(shell echo '$(VERSION)' | sed 's/^v//; /^[0-9]*\./!s/^/0~git/; s/-/+/g')
+BIN      = bin/ext2fuse$(if $(filter-out $(HOSTARCH),$(ARCH)),-$(ARCH))
+# A Debian version begins with a digit, and a candidate's (v1.0-rc1) sorts before the release's.
+DEBVERSION = $(shell echo '$(VERSION)' | sed -E 's/^v//; /^[0-9]*\./!s/^/0~git/; s/-(alpha|beta|pre|rc)/~\1/; s/-/+/g')
 HELPERS  := mount.ext2fuse mount.fuse.ext2fuse umount.ext2fuse umount.fuse.ext2fuse umount.fuse
 # The concurrency-sensitive packages: some bugs only show on one processor.
 CONCURRENT = ./blockio/... ./cache/... ./mpage/... ./fs/...
@@ -34,12 +37,13 @@ setup: ## install what building and testing need (Debian)
 	@scripts/setup.sh
 
 .PHONY: build
-build: ## bin/ext2fuse, static
+build: ## bin/ext2fuse, static (ARCH)
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/ext2fuse ./cmd/ext2fuse
+	CGO_ENABLED=0 GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o $(BIN) ./cmd/ext2fuse
 
 .PHONY: docs
-docs: build ## dist/ext2fuse.8 and dist/completions: manual page and completions, from the program's tables
+docs: ## dist/ext2fuse.8 and dist/completions: manual page and completions, from the program's tables
+	@$(MAKE) -s build ARCH=$(HOSTARCH)
 	@mkdir -p dist/completions
 	bin/ext2fuse manpage >dist/ext2fuse.8
 	bin/ext2fuse completion bash >dist/completions/ext2fuse.bash
@@ -47,8 +51,8 @@ docs: build ## dist/ext2fuse.8 and dist/completions: manual page and completions
 	bin/ext2fuse completion fish >dist/completions/ext2fuse.fish
 
 .PHONY: install
-install: docs ## the program, helpers for mount(8) and umount(8), manual, completions, unit (PREFIX, DESTDIR, HELPERDIR)
-	install -D -m 755 bin/ext2fuse '$(DESTDIR)$(PREFIX)/bin/ext2fuse'
+install: build docs ## the program, helpers for mount(8) and umount(8), manual, completions, unit (PREFIX, DESTDIR, HELPERDIR)
+	install -D -m 755 $(BIN) '$(DESTDIR)$(PREFIX)/bin/ext2fuse'
 	install -d '$(DESTDIR)$(HELPERDIR)'
 	for h in $(HELPERS); do ln -sfn '$(PREFIX)/bin/ext2fuse' '$(DESTDIR)$(HELPERDIR)'/$$h; done
 	install -D -m 644 dist/ext2fuse.8 '$(DESTDIR)$(PREFIX)/share/man/man8/ext2fuse.8'
@@ -67,14 +71,16 @@ uninstall: ## remove what make install put there
 		'$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ext2fuse.fish' '$(DESTDIR)$(UNITDIR)/ext2fuse@.service'
 
 .PHONY: deb
-deb: ## dist/ext2fuse_VERSION_ARCH.deb
+deb: ## dist/ext2fuse_VERSION_ARCH.deb (ARCH)
 	rm -rf dist/root dist/*.deb
 	$(MAKE) install DESTDIR='$(CURDIR)/dist/root' PREFIX=/usr HELPERDIR=/usr/sbin UNITDIR=/usr/lib/systemd/system
 	ARCH='$(ARCH)' VERSION='$(DEBVERSION)' \
 		go tool -modfile=scripts/package/go.mod nfpm package -f scripts/package/nfpm.yaml -p deb -t dist
 
 .PHONY: demo
-demo: setup build ## make an image, mount it, show it, unmount it, check it
+demo: ## make an image, mount it, show it, unmount it, check it
+	@scripts/setup.sh --demo
+	@$(MAKE) -s build
 	@scripts/demo.sh
 
 .PHONY: test

@@ -14,6 +14,12 @@ require (
 )
 
 require (
+	github.com/yuin/goldmark v1.8.7
+	go.yaml.in/yaml/v3 v3.0.6
+	golang.org/x/mod v0.37.0
+)
+
+require (
 	github.com/dsoprea/go-logging v0.0.0-20200710184922-b02d349568dd // indirect
 	github.com/go-errors/errors v1.0.2 // indirect
 	github.com/google/uuid v1.6.0 // indirect

@@ -92,6 +92,9 @@ func (p Purpose) String() string {
 // may be called from several goroutines at once; overlapping concurrent writes
 // leave either content. No method keeps a reference to the caller's memory after
 // it returned (for Submit: after the bio completed).
+//
+// Errors are *Error. A request cannot be taken back once it was submitted: who wants to be
+// able to give up submits in pieces.
 type Device interface {
 	// Submit carries out the bios in the order given and returns when all are
 	// complete: each one's Err is set and its Done, if any, was called. A bio

@@ -77,7 +77,7 @@ func (d *directIO) aligned(vecs [][]byte, n, off int64) bool {
 func (d *directIO) read(f *File, vecs [][]byte, n, off int64) (int64, error) {
 	c := cursor{vecs: vecs}
 	if d.aligned(vecs, n, off) {
-		return transferAll(unix.SYS_PREADV2, f.number(), &c, n, off)
+		return transferAll(unix.SYS_PREADV, f.number(), &c, n, off)
 	}
 	pooled := d.bounce.Get().(*[]byte)
 	defer d.bounce.Put(pooled)
@@ -85,7 +85,7 @@ func (d *directIO) read(f *File, vecs [][]byte, n, off int64) (int64, error) {
 	var done int64
 	for done < n && off+done < d.tailOff {
 		first, end := d.span(off+done, min(off+n, d.tailOff))
-		if _, err := full(unix.SYS_PREADV2, f.number(), buf[:end-first], first); err != nil {
+		if _, err := full(unix.SYS_PREADV, f.number(), buf[:end-first], first); err != nil {
 			return done, err
 		}
 		piece := buf[off+done-first : min(end, off+n)-first]
@@ -95,7 +95,7 @@ func (d *directIO) read(f *File, vecs [][]byte, n, off int64) (int64, error) {
 		return done, nil
 	}
 	piece := buf[:n-done]
-	if _, err := full(unix.SYS_PREADV2, d.tailFD, piece, off+done); err != nil {
+	if _, err := full(unix.SYS_PREADV, d.tailFD, piece, off+done); err != nil {
 		return done, err
 	}
 	return done + c.copyFrom(piece), nil
@@ -106,7 +106,7 @@ func (d *directIO) write(f *File, vecs [][]byte, n, off int64) (int64, error) {
 	if d.aligned(vecs, n, off) {
 		d.sectors.RLock()
 		defer d.sectors.RUnlock()
-		return transferAll(unix.SYS_PWRITEV2, f.number(), &c, n, off)
+		return transferAll(unix.SYS_PWRITEV, f.number(), &c, n, off)
 	}
 	pooled := d.bounce.Get().(*[]byte)
 	defer d.bounce.Put(pooled)
@@ -118,17 +118,17 @@ func (d *directIO) write(f *File, vecs [][]byte, n, off int64) (int64, error) {
 		first, end := d.span(off+done, min(off+n, d.tailOff))
 		// The sectors at both ends keep what is not written.
 		if off+done > first {
-			if _, err := full(unix.SYS_PREADV2, f.number(), buf[:d.align], first); err != nil {
+			if _, err := full(unix.SYS_PREADV, f.number(), buf[:d.align], first); err != nil {
 				return done, err
 			}
 		}
 		if last := end - d.align; off+n < end && (last > first || off+done == first) {
-			if _, err := full(unix.SYS_PREADV2, f.number(), buf[last-first:end-first], last); err != nil {
+			if _, err := full(unix.SYS_PREADV, f.number(), buf[last-first:end-first], last); err != nil {
 				return done, err
 			}
 		}
 		c.copyTo(buf[off+done-first : min(end, off+n)-first])
-		put, err := full(unix.SYS_PWRITEV2, f.number(), buf[:end-first], first)
+		put, err := full(unix.SYS_PWRITEV, f.number(), buf[:end-first], first)
 		done = max(done, min(first+put-off, n))
 		if err != nil {
 			return done, err
@@ -139,7 +139,7 @@ func (d *directIO) write(f *File, vecs [][]byte, n, off int64) (int64, error) {
 	}
 	piece := buf[:n-done]
 	c.copyTo(piece)
-	put, err := full(unix.SYS_PWRITEV2, d.tailFD, piece, off+done)
+	put, err := full(unix.SYS_PWRITEV, d.tailFD, piece, off+done)
 	return done + put, err
 }
 
@@ -167,7 +167,7 @@ func transferAll(trap uintptr, fd int, c *cursor, n, off int64) (done int64, err
 			return done, err
 		}
 		if got == 0 {
-			if trap == unix.SYS_PWRITEV2 {
+			if trap == unix.SYS_PWRITEV {
 				return done, unix.EIO
 			}
 			return done, ErrShrunk

@@ -116,14 +116,14 @@ func (f *File) read(vecs [][]byte, n, off int64, rest []*Bio) (done int64, cold 
 	}
 	c := cursor{vecs: vecs}
 	for done < n {
-		flags := unix.RWF_NOWAIT
+		trap, flags := uintptr(unix.SYS_PREADV2), unix.RWF_NOWAIT
 		if cold {
-			flags = 0
+			trap, flags = unix.SYS_PREADV, 0
 		} else if f.blocking.Load() {
-			flags = 0
+			trap, flags = unix.SYS_PREADV, 0
 			f.waits() // it may, for all we know
 		}
-		got, want, err := transfer(unix.SYS_PREADV2, f.number(), &c, off+done, flags)
+		got, want, err := transfer(trap, f.number(), &c, off+done, flags)
 		done += got
 		switch {
 		case flags != 0 && (err == unix.EOPNOTSUPP || err == unix.ENOSYS || err == unix.EINVAL):
@@ -163,7 +163,7 @@ func (f *File) write(vecs [][]byte, n, off int64) (done int64, err error) {
 	}
 	c := cursor{vecs: vecs}
 	for done < n {
-		got, _, err := transfer(unix.SYS_PWRITEV2, f.number(), &c, off+done, 0)
+		got, _, err := transfer(unix.SYS_PWRITEV, f.number(), &c, off+done, 0)
 		done += got
 		if err != nil {
 			return done, err

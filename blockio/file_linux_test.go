@@ -2,6 +2,7 @@ package blockio_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,7 +35,7 @@ func imageFile(t testing.TB, n int) string {
 
 func open(t testing.TB, path string, o blockio.OpenOptions) blockio.Device {
 	t.Helper()
-	dev, err := blockio.Open(path, o)
+	dev, err := blockio.Open(context.Background(), path, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func open(t testing.TB, path string, o blockio.OpenOptions) blockio.Device {
 // openDirect opens with direct I/O where the file system of the tests has it.
 func openDirect(t testing.TB, path string) blockio.Device {
 	t.Helper()
-	dev, err := blockio.Open(path, blockio.OpenOptions{Direct: true})
+	dev, err := blockio.Open(context.Background(), path, blockio.OpenOptions{Direct: true})
 	if errors.Is(err, syscall.EINVAL) {
 		t.Skipf("no direct I/O below %s", filepath.Dir(path))
 	}
@@ -344,7 +345,7 @@ func TestOpenRefusals(t *testing.T) {
 		{path("small"), blockio.OpenOptions{ReadOnly: true, Part: -1}, nil, "from 1 on"},
 		{path("small"), blockio.OpenOptions{ReadOnly: true, Part: 1}, blockio.ErrNoPartition, "no partition table"},
 	} {
-		dev, err := blockio.Open(c.path, c.o)
+		dev, err := blockio.Open(context.Background(), c.path, c.o)
 		if err == nil {
 			_ = dev.Close()
 			t.Errorf("%s %+v was opened", c.path, c.o)
@@ -354,7 +355,7 @@ func TestOpenRefusals(t *testing.T) {
 			t.Errorf("%s %+v: %v", c.path, c.o, err)
 		}
 	}
-	dev, err := blockio.Open(path("small"), blockio.OpenOptions{ReadOnly: true, Offset: 100, SizeLimit: 5000})
+	dev, err := blockio.Open(context.Background(), path("small"), blockio.OpenOptions{ReadOnly: true, Offset: 100, SizeLimit: 5000})
 	if err != nil || dev.Size() != 900 {
 		t.Fatalf("a size limit past the end must not matter: %v", err)
 	}

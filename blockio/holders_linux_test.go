@@ -2,6 +2,7 @@ package blockio_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	mode, path, _ := strings.Cut(hold, " ")
-	dev, err := blockio.Open(path, blockio.OpenOptions{ReadOnly: mode == "ro"})
+	dev, err := blockio.Open(context.Background(), path, blockio.OpenOptions{ReadOnly: mode == "ro"})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -65,7 +66,7 @@ func hold(t *testing.T, mode, path string) (pid int, release func()) {
 // refused expects a busy image and looks for what the message must say.
 func refused(t *testing.T, path string, readOnly bool, says ...string) {
 	t.Helper()
-	dev, err := blockio.Open(path, blockio.OpenOptions{ReadOnly: readOnly})
+	dev, err := blockio.Open(context.Background(), path, blockio.OpenOptions{ReadOnly: readOnly})
 	if err == nil {
 		_ = dev.Close()
 		t.Errorf("%s (read-only %v) was opened", path, readOnly)
@@ -83,7 +84,7 @@ func refused(t *testing.T, path string, readOnly bool, says ...string) {
 
 func allowed(t *testing.T, path string, readOnly bool) {
 	t.Helper()
-	dev, err := blockio.Open(path, blockio.OpenOptions{ReadOnly: readOnly})
+	dev, err := blockio.Open(context.Background(), path, blockio.OpenOptions{ReadOnly: readOnly})
 	if err != nil {
 		t.Errorf("read-only %v: %v", readOnly, err)
 		return
@@ -110,7 +111,7 @@ func TestLockWait(t *testing.T) {
 	_, release := hold(t, "rw", path)
 	opened := make(chan error)
 	go func() {
-		dev, err := blockio.Open(path, blockio.OpenOptions{LockWait: time.Minute})
+		dev, err := blockio.Open(context.Background(), path, blockio.OpenOptions{LockWait: time.Minute})
 		if err == nil {
 			err = dev.Close()
 		}
@@ -157,7 +158,7 @@ func TestLoopHolds(t *testing.T) {
 	t.Run("OtherPart", func(t *testing.T) {
 		attach(t, image, "--offset=524288")
 		refused(t, image, false, "attached")
-		dev, err := blockio.Open(image, blockio.OpenOptions{SizeLimit: 512 << 10})
+		dev, err := blockio.Open(context.Background(), image, blockio.OpenOptions{SizeLimit: 512 << 10})
 		if err != nil {
 			t.Fatalf("a loop device elsewhere in the image is in the way: %v", err)
 		}
@@ -222,4 +223,16 @@ func TestBlockDeviceIsClaimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	allowed(t, loop, false)
+}
+
+// TestOpenEnds: the wait for a lock ends with its context.
+func TestOpenEnds(t *testing.T) {
+	img := imageFile(t, 4096)
+	open(t, img, blockio.OpenOptions{})
+	ctx, stop := context.WithTimeout(context.Background(), 30*time.Millisecond)
+	defer stop()
+	dev, err := blockio.Open(ctx, img, blockio.OpenOptions{LockWait: time.Hour})
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "waiting for the lock of "+img) {
+		t.Errorf("%v, %v; want the end of the context", dev, err)
+	}
 }

@@ -14,6 +14,7 @@ type OpenOptions struct {
 
 	Direct bool // go past the host's cache (O_DIRECT)
 
-	// LockWait is how long to wait for another holder of the lock to let go.
+	// LockWait is how long to wait for another holder of the lock to let go; of a block
+	// device, which udev locks for a moment after a change, half a second at least.
 	LockWait time.Duration
 }

@@ -1,6 +1,7 @@
 package blockio
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,16 +12,17 @@ import (
 
 // Open opens an image file or block device, takes its lock and returns the part of
 // it that o asks for. Reading takes a shared lock (flock), writing an exclusive one;
-// a block device to be written is claimed from the kernel too (O_EXCL).
+// a block device to be written is claimed from the kernel too (O_EXCL). The end of ctx
+// ends the wait for a lock that somebody else holds.
 //
-// Errors: fs.ErrNotExist and fs.ErrPermission as the host gave them; ErrNotImage;
+// Errors: ctx's;  fs.ErrNotExist and fs.ErrPermission as the host gave them; ErrNotImage;
 // ErrBusy, with who holds the image; ErrNoPartition; ErrPastEnd for a part outside
 // the image.
-func Open(path string, o OpenOptions) (Device, error) {
+func Open(ctx context.Context, path string, o OpenOptions) (Device, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("cannot open %s: %w", path, err)
 	}
-	f, st, err := openFile(path, o)
+	f, st, err := openFile(ctx, path, o)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +79,7 @@ func (o *OpenOptions) check() error {
 }
 
 // openFile opens and locks the whole image.
-func openFile(path string, o OpenOptions) (*File, *unix.Stat_t, error) {
+func openFile(ctx context.Context, path string, o OpenOptions) (*File, *unix.Stat_t, error) {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Stat(path, &st) }); err != nil {
 		return nil, nil, openError(path, o, err)
@@ -95,7 +97,7 @@ func openFile(path string, o OpenOptions) (*File, *unix.Stat_t, error) {
 		return nil, nil, openError(path, o, err)
 	}
 	f.fd.Store(int64(fd))
-	if err := f.prepare(o, &st); err != nil {
+	if err := f.prepare(ctx, o, &st); err != nil {
 		_ = f.Close()
 		return nil, nil, err
 	}
@@ -123,7 +125,7 @@ func (f *File) open(o OpenOptions, flags int) (int, error) {
 }
 
 // prepare locks the image just opened, learns its size, and sets it up.
-func (f *File) prepare(o OpenOptions, st *unix.Stat_t) error {
+func (f *File) prepare(ctx context.Context, o OpenOptions, st *unix.Stat_t) error {
 	fd := f.number()
 	if err := unix.Fstat(fd, st); err != nil {
 		return openError(f.path, o, err)
@@ -132,7 +134,7 @@ func (f *File) prepare(o OpenOptions, st *unix.Stat_t) error {
 		return err
 	}
 	f.block = isBlock(st)
-	if err := f.lock(st, o); err != nil {
+	if err := f.lock(ctx, st, o); err != nil {
 		return err
 	}
 	// The file may have grown or shrunk while we waited for the lock.
@@ -173,7 +175,7 @@ const (
 	lockPoll = 10 * time.Millisecond
 )
 
-func (f *File) lock(st *unix.Stat_t, o OpenOptions) error {
+func (f *File) lock(ctx context.Context, st *unix.Stat_t, o OpenOptions) error {
 	how := unix.LOCK_EX
 	if o.ReadOnly {
 		how = unix.LOCK_SH
@@ -182,7 +184,9 @@ func (f *File) lock(st *unix.Stat_t, o OpenOptions) error {
 	if f.block {
 		wait = max(wait, udevWait)
 	}
-	for deadline := time.Now().Add(wait); ; time.Sleep(lockPoll) {
+	poll := time.NewTicker(lockPoll)
+	defer poll.Stop()
+	for deadline := time.Now().Add(wait); ; {
 		err := retry(func() error { return unix.Flock(f.number(), how|unix.LOCK_NB) })
 		switch {
 		case err == nil:
@@ -191,6 +195,11 @@ func (f *File) lock(st *unix.Stat_t, o OpenOptions) error {
 			return fmt.Errorf("cannot lock %s: %w", f.path, err)
 		case !time.Now().Before(deadline):
 			return busy(f.path, describeLock(st))
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the lock of %s: %w", f.path, ctx.Err())
 		}
 	}
 }
@@ -223,7 +232,7 @@ func openError(path string, o OpenOptions, err error) error {
 	case o.Direct && err == unix.EINVAL:
 		hint = " (its file system knows no direct I/O)"
 	case !o.ReadOnly && (errors.Is(err, fs.ErrPermission) || err == unix.EROFS || err == unix.ETXTBSY):
-		return fmt.Errorf("cannot open %s for writing: %w (-o ro needs to read it only)", path, err)
+		return fmt.Errorf("cannot open %s for writing: %w", path, err)
 	case err == unix.ENXIO || err == unix.ENOMEDIUM:
 		hint = " (no medium in the drive, or no such device)"
 	}

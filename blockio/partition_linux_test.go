@@ -2,6 +2,7 @@ package blockio_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -87,7 +88,7 @@ func TestPartitionsAsSfdisk(t *testing.T) {
 func TestOpenPartition(t *testing.T) {
 	image, parts := sfdisk(t, 20<<20, gptScript)
 	for _, p := range parts {
-		dev, err := blockio.Open(image, blockio.OpenOptions{Part: p.Number})
+		dev, err := blockio.Open(context.Background(), image, blockio.OpenOptions{Part: p.Number})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,14 +106,14 @@ func TestOpenPartition(t *testing.T) {
 			t.Errorf("partition %d was written elsewhere", p.Number)
 		}
 	}
-	_, err := blockio.Open(image, blockio.OpenOptions{Part: 9})
+	_, err := blockio.Open(context.Background(), image, blockio.OpenOptions{Part: 9})
 	if !errors.Is(err, blockio.ErrNoPartition) || !strings.Contains(err.Error(), "there are: 1, 2, 3") {
 		t.Errorf("partition 9: %v", err)
 	}
 	if err := os.Truncate(image, 10<<20); err != nil {
 		t.Fatal(err)
 	}
-	_, err = blockio.Open(image, blockio.OpenOptions{Part: 3})
+	_, err = blockio.Open(context.Background(), image, blockio.OpenOptions{Part: 3})
 	if !errors.Is(err, blockio.ErrPastEnd) || !strings.Contains(err.Error(), "partition 3") {
 		t.Errorf("a partition that a truncated image lacks: %v", err)
 	}

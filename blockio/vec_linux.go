@@ -63,9 +63,9 @@ func (c *cursor) advance(n int64) {
 	}
 }
 
-// transfer carries out one preadv2 or pwritev2 (trap) for what the cursor stands
-// at, at most iovMax vectors, and moves the cursor on. want is what was asked for;
-// n may be less. EINTR is retried.
+// transfer carries out one preadv, pwritev or, where there are flags, preadv2 (trap) for
+// what the cursor stands at, at most iovMax vectors, and moves the cursor on. want is what
+// was asked for; n may be less. EINTR is retried.
 func transfer(trap uintptr, fd int, c *cursor, off int64, flags int) (n, want int64, err error) {
 	var small [smallVecs]unix.Iovec
 	iov := small[:]

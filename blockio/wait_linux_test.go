@@ -1,6 +1,7 @@
 package blockio
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,7 +16,7 @@ func TestOnWait(t *testing.T) {
 	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dev, err := Open(path, OpenOptions{ReadOnly: true, Offset: 4096})
+	dev, err := Open(context.Background(), path, OpenOptions{ReadOnly: true, Offset: 4096})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -151,20 +153,14 @@ func NewCheckpoint(c *Cache, w Writer, o CheckpointOptions) *Checkpoint {
 func (k *Checkpoint) Epoch() uint64 { return k.epoch.Load() }
 
 // Begin starts an operation that dirties at most credits blocks. It waits while the
-// running epoch has no room for them. After a failed write, and after Close, it
-// returns the error and the operation must not run.
-func (k *Checkpoint) Begin(credits int) error {
+// running epoch has no room for them, but not when ctx has ended: then it returns ctx's
+// error. After a failed write, and after Close, it returns that error. With an error the
+// operation must not run, and there is no End.
+func (k *Checkpoint) Begin(ctx context.Context, credits int) error {
 	k.mu.Lock()
-	for k.err == nil && k.full(credits) {
-		k.wantOut = max(k.wantOut, k.epoch.Load())
-		k.kick()
-		k.waiting++
-		k.wait()
-		k.waiting--
-	}
-	if k.err != nil {
-		defer k.mu.Unlock()
-		return k.err
+	if err := k.room(ctx, credits); err != nil {
+		k.mu.Unlock()
+		return err
 	}
 	k.promised += credits
 	k.mu.Unlock()
@@ -173,12 +169,41 @@ func (k *Checkpoint) Begin(credits int) error {
 	return nil
 }
 
-// wait waits for a change, k.mu held, and says so first.
-func (k *Checkpoint) wait() {
-	if k.o.Waiting != nil {
-		k.o.Waiting()
+// room waits for room for credits blocks. k.mu is held.
+func (k *Checkpoint) room(ctx context.Context, credits int) error {
+	if k.err != nil || !k.full(credits) {
+		return cmp.Or(k.err, ctx.Err())
 	}
-	k.changed.Wait()
+	k.waiting++
+	defer func() { k.waiting-- }()
+	return k.wait(ctx, func() bool {
+		if !k.full(credits) {
+			return true
+		}
+		k.wantOut = max(k.wantOut, k.epoch.Load())
+		k.kick()
+		return false
+	})
+}
+
+// wait returns when ready is true, which is asked at every change, or with why it will not
+// be: the end of all writing, or of ctx. k.mu is held.
+func (k *Checkpoint) wait(ctx context.Context, ready func() bool) error {
+	stop := context.AfterFunc(ctx, func() {
+		k.mu.Lock()
+		k.changed.Broadcast()
+		k.mu.Unlock()
+	})
+	defer stop()
+	for {
+		if err := cmp.Or(k.err, ctx.Err()); err != nil || ready() {
+			return err
+		}
+		if k.o.Waiting != nil {
+			k.o.Waiting()
+		}
+		k.changed.Wait()
+	}
 }
 
 // full tells that credits more blocks may not fit. One operation alone always may
@@ -294,19 +319,22 @@ func (k *Checkpoint) MarkData(fresh bool) {
 
 // Commit returns when everything that operations changed before the call is durable.
 // All who wait for the same epoch share one write. It must not be called inside an
-// operation.
-func (k *Checkpoint) Commit() error {
+// operation. When ctx ends it waits no longer and returns ctx's error; what it asked for
+// goes on.
+func (k *Checkpoint) Commit(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	target := k.lastChanged()
-	for k.err == nil && k.durable < target {
+	return k.wait(ctx, func() bool {
+		if k.durable >= target {
+			return true
+		}
 		if k.wantDur < target {
 			k.wantDur = target
 			k.kick()
 		}
-		k.wait()
-	}
-	return k.err
+		return false
+	})
 }
 
 // Quiesce returns when all that was asked for, by timers and full epochs, too, is done.
@@ -322,7 +350,7 @@ func (k *Checkpoint) Quiesce() {
 // Close writes what is dirty, makes it durable and closes the writer. Operations have
 // ended; those that begin later fail with ErrClosed.
 func (k *Checkpoint) Close() error {
-	err := k.Commit()
+	err := k.Commit(context.Background())
 	k.mu.Lock()
 	k.closing = true
 	if k.err == nil {

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"maps"
@@ -15,6 +16,9 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
 )
+
+// ctx is the context of calls that nothing ends.
+var ctx = context.Background()
 
 // ckptRig is a cache over a recorded device, with a Writer of the test's own that can
 // be held up, and timers that fire when the test says.
@@ -88,7 +92,7 @@ func (r *ckptRig) put(t *testing.T, block uint64, v uint32, what blockio.Purpose
 
 func (r *ckptRig) op(t *testing.T, f func()) {
 	t.Helper()
-	if err := r.k.Begin(4); err != nil {
+	if err := r.k.Begin(ctx, 4); err != nil {
 		t.Fatal(err)
 	}
 	f()
@@ -109,7 +113,7 @@ func TestSnapshotIsCopyOnWrite(t *testing.T) {
 	})
 	r.op(t, func() { r.put(t, 5, 1, blockio.Indirect) })
 	done := make(chan error, 1)
-	go func() { done <- r.k.Commit() }()
+	go func() { done <- r.k.Commit(ctx) }()
 	<-r.begun // the snapshot is out, its Write held up
 	r.op(t, func() { r.put(t, 5, 2, blockio.Indirect) })
 	r.hold <- struct{}{}
@@ -119,7 +123,7 @@ func TestSnapshotIsCopyOnWrite(t *testing.T) {
 	if got := r.onDevice(5); got != 1 {
 		t.Errorf("after the first epoch the device has %d, want 1", got)
 	}
-	go func() { done <- r.k.Commit() }()
+	go func() { done <- r.k.Commit(ctx) }()
 	<-r.begun
 	r.hold <- struct{}{}
 	if err := <-done; err != nil {
@@ -146,7 +150,7 @@ func TestEpochsAreWholeOperations(t *testing.T) {
 	for p := range uint64(pairs) {
 		wg.Go(func() {
 			for v := uint32(1); v <= rounds; v++ {
-				if err := r.k.Begin(2); err != nil {
+				if err := r.k.Begin(ctx, 2); err != nil {
 					t.Error(err)
 					return
 				}
@@ -154,7 +158,7 @@ func TestEpochsAreWholeOperations(t *testing.T) {
 				r.put(t, 11+2*p, v, blockio.InodeTable)
 				r.k.End(2)
 				if v%16 == 0 {
-					if err := r.k.Commit(); err != nil {
+					if err := r.k.Commit(ctx); err != nil {
 						t.Error(err)
 					}
 				}
@@ -190,13 +194,13 @@ func TestCommitIsShared(t *testing.T) {
 	})
 	r.op(t, func() { r.put(t, 1, 1, blockio.Indirect) })
 	first := make(chan error, 1)
-	go func() { first <- r.k.Commit() }()
+	go func() { first <- r.k.Commit(ctx) }()
 	<-r.begun
 	const waiters = 8
 	r.op(t, func() { r.put(t, 2, 1, blockio.Indirect) }) // epoch 2, while epoch 1 is on its way
 	rest := make(chan error, waiters)
 	for range waiters {
-		go func() { rest <- r.k.Commit() }()
+		go func() { rest <- r.k.Commit(ctx) }()
 	}
 	close(r.hold)
 	for _, err := range []error{<-first, <-rest} {
@@ -221,7 +225,7 @@ func TestCommitIsShared(t *testing.T) {
 	if syncs != 2 {
 		t.Errorf("%d syncs for two epochs", syncs)
 	}
-	if err := r.k.Commit(); err != nil || len(r.snaps) != 2 {
+	if err := r.k.Commit(ctx); err != nil || len(r.snaps) != 2 {
 		t.Errorf("a commit with nothing to do wrote: %v, %d writes", err, len(r.snaps))
 	}
 	r.k.Close()
@@ -233,7 +237,7 @@ func TestDataAloneIsSynced(t *testing.T) {
 	r := newRig(t, CheckpointOptions{}, nil)
 	r.op(t, func() { r.k.MarkData(false) })
 	for range 2 {
-		if err := r.k.Commit(); err != nil {
+		if err := r.k.Commit(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -284,7 +288,7 @@ func TestBeginWaitsForRoom(t *testing.T) {
 	for w := range uint64(4) {
 		wg.Go(func() {
 			for i := range uint64(100) {
-				if err := r.k.Begin(3); err != nil {
+				if err := r.k.Begin(ctx, 3); err != nil {
 					t.Error(err)
 					return
 				}
@@ -313,11 +317,11 @@ func TestFailureSticks(t *testing.T) {
 	r.fail.Store(&boom)
 	r.op(t, func() { r.put(t, 1, 1, blockio.Indirect) })
 	for range 2 {
-		if err := r.k.Commit(); !errors.Is(err, boom) {
+		if err := r.k.Commit(ctx); !errors.Is(err, boom) {
 			t.Errorf("commit gives %v", err)
 		}
 	}
-	if err := r.k.Begin(1); !errors.Is(err, boom) {
+	if err := r.k.Begin(ctx, 1); !errors.Is(err, boom) {
 		t.Errorf("begin gives %v", err)
 	}
 	if calls.Load() != 1 {
@@ -335,7 +339,7 @@ func TestForget(t *testing.T) {
 		r.put(t, 4, 9, blockio.Indirect)
 		r.c.Forget(3)
 	})
-	r.k.Commit()
+	r.k.Commit(ctx)
 	s := r.snaps[0]
 	if len(s.Blocks) != 1 || s.Blocks[0].Block != 4 || !slices.Equal(s.Revoked, []uint64{3}) {
 		t.Fatalf("snapshot has %d blocks, revoked %v", len(s.Blocks), s.Revoked)
@@ -376,7 +380,7 @@ func TestPlainOrder(t *testing.T) {
 		b, _ := r.c.Fresh(21, blockio.Directory)
 		b.Release()
 	})
-	r.k.Commit()
+	r.k.Commit(ctx)
 	var got []int64
 	for _, e := range r.rec.Log() {
 		if e.Op == blockio.Write {
@@ -400,7 +404,7 @@ func TestCheckpointModel(t *testing.T) {
 	for step := range 3000 {
 		switch rnd.IntN(12) {
 		case 0:
-			if err := r.k.Commit(); err != nil {
+			if err := r.k.Commit(ctx); err != nil {
 				t.Fatal(err)
 			}
 			for _, b := range slices.Sorted(maps.Keys(model)) {

@@ -49,15 +49,19 @@ func (b *Buffer) Modify() []byte {
 
 // Fresh makes a buffer of zeros for a block that was just allocated, pinned and part
 // of the running epoch; the device is not read. Whatever the cache held of the block
-// is dropped. The caller is inside an operation.
+// is dropped, and what the epoch changed of it before is not written: only in a damaged image
+// does a block that is allocated have any, and the newest owner's content shall count. The
+// caller is inside an operation and holds no buffer's contents lock.
 func (c *Cache) Fresh(block uint64, what blockio.Purpose) (*Buffer, error) {
 	if err := c.offsetErr(block); err != nil {
 		return nil, err
 	}
 	s := c.shardOf(block)
 	s.mu.Lock()
-	if b := s.table[block]; b != nil {
-		s.forget(b)
+	for s.table[block] != nil {
+		s.mu.Unlock()
+		c.detach(block)
+		s.mu.Lock()
 	}
 	b := s.insert(block, what)
 	b.load = nil
@@ -83,9 +87,10 @@ func (c *Cache) Forget(block uint64) {
 	c.dirty.revoke(block)
 }
 
-// detach takes a block out of the cache and tells whether the running epoch had changed
-// it: then the change will not be written.
-func (c *Cache) detach(block uint64) (dirty bool) {
+// detach takes a block out of the cache. What the running epoch had changed of it will not be
+// written; changed tells whether there is that, or a change of an epoch before that may not
+// be in its place yet.
+func (c *Cache) detach(block uint64) (changed bool) {
 	s := c.shardOf(block)
 	s.mu.Lock()
 	b := s.table[block]
@@ -98,13 +103,14 @@ func (c *Cache) detach(block uint64) (dirty bool) {
 		return false
 	}
 	b.contents.Lock()
-	if dirty = b.ckpt.dirty; dirty {
+	changed = b.ckpt.dirty || b.ckpt.frozen != nil
+	if b.ckpt.dirty {
 		b.ckpt.dirty = false // snapshot passes over it and drops the pin
 		c.dirty.n.Add(-1)
 	}
 	b.contents.Unlock()
 	b.Release()
-	return dirty
+	return changed
 }
 
 // revoke lists a block as revoked in the running epoch.

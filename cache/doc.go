@@ -1,4 +1,5 @@
-// Package cache holds metadata blocks of a device in memory.
+// Package cache holds metadata blocks of a device in memory, and carries what is changed of
+// them to the device in epochs.
 //
 // # Use
 //
@@ -33,7 +34,15 @@
 // contents lock (Lock, RLock), which callers take; the cache itself takes it shared
 // while it checks a buffer.
 //
-// # Contents, and what the checkpoint will need
+// # Epochs
+//
+// A Checkpoint cuts time into epochs, each a whole number of operations. An operation runs
+// between Begin and End, and changes buffers by Modify, Fresh, Forget and Drop. At the end of
+// an epoch its dirty buffers become a Snapshot, which a Writer carries to the device:
+// PlainWriter in place, package jbd2 as a transaction. Commit waits until all that was
+// changed before is durable.
+//
+// # Contents
 //
 // Data is called with the contents lock held, at least shared, and the slice is not
 // used past its release: the lock guards not only the bytes but also which slice holds

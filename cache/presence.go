@@ -56,8 +56,8 @@ func (c *Cache) Drop(block, n uint64) {
 	}
 }
 
-// drop forgets one block. One that is dirty counts as revoked: what earlier epochs made
-// of it must not come back over the data either.
+// drop forgets one block. One that was changed, in this epoch or in one that is on its way,
+// counts as revoked: what earlier epochs made of it must not come back over the data either.
 func (c *Cache) drop(block uint64) {
 	if c.detach(block) {
 		c.dirty.revoke(block)

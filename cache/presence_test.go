@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -50,7 +51,7 @@ func TestDropDirty(t *testing.T) {
 	c := cache.New(rec, 1024, 256<<10)
 	w := &revokes{PlainWriter: cache.PlainWriter{Dev: rec, BlockSize: 1024}}
 	k := cache.NewCheckpoint(c, w, cache.CheckpointOptions{})
-	if err := k.Begin(4); err != nil {
+	if err := k.Begin(context.Background(), 4); err != nil {
 		t.Fatal(err)
 	}
 	for _, block := range []uint64{20, 21, 40} {
@@ -70,7 +71,7 @@ func TestDropDirty(t *testing.T) {
 	clean.Release()
 	c.Drop(10, 15)
 	k.End(4)
-	if err := k.Commit(); err != nil {
+	if err := k.Commit(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	var blocks []int64
@@ -133,4 +134,58 @@ func get0(b *testing.B, c *cache.Cache, block uint64) {
 		b.Fatal(err)
 	}
 	buf.Release()
+}
+
+// newest keeps the content that snapshots have of a block, each of them.
+type newest struct {
+	cache.PlainWriter
+	seen map[uint64][]byte // the first byte of each copy
+}
+
+func (w *newest) Write(s *cache.Snapshot) error {
+	for _, b := range s.Blocks {
+		w.seen[b.Block] = append(w.seen[b.Block], b.Data[0])
+	}
+	return w.PlainWriter.Write(s)
+}
+
+// A block that is made afresh is in the snapshot once, as it was made, even if the same epoch
+// had changed it as something else, which happens in damaged images.
+func TestFreshOverDirty(t *testing.T) {
+	dev := blockiotest.NewMem(1 << 20)
+	c := cache.New(dev, 1024, 256<<10)
+	w := &newest{cache.PlainWriter{Dev: dev, BlockSize: 1024}, map[uint64][]byte{}}
+	k := cache.NewCheckpoint(c, w, cache.CheckpointOptions{})
+	if err := k.Begin(context.Background(), 4); err != nil {
+		t.Fatal(err)
+	}
+	old, err := c.Get(20, blockio.Indirect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.Lock()
+	old.Modify()[0] = 1
+	old.Unlock()
+	b, err := c.Fresh(20, blockio.Directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Lock()
+	b.Modify()[0] = 2
+	b.Unlock()
+	b.Release()
+	old.Release()
+	k.End(4)
+	if err := k.Commit(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.seen[20]; len(got) != 1 || got[0] != 2 {
+		t.Errorf("the snapshot has %d of the block, want [2]", got)
+	}
+	if got := dev.Bytes(20*1024, 1)[0]; got != 2 {
+		t.Errorf("the device has %d", got)
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
 }

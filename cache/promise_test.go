@@ -31,7 +31,7 @@ func TestCommitNeverReturnsEarly(t *testing.T) {
 		wg.Go(func() {
 			for v := uint32(1); v <= 400; v++ {
 				r.op(t, func() { r.put(t, 50+w, v, blockio.Indirect) })
-				if err := r.k.Commit(); err != nil {
+				if err := r.k.Commit(ctx); err != nil {
 					t.Error(err)
 					return
 				}
@@ -69,7 +69,7 @@ func TestBackgroundFollowsEveryEpoch(t *testing.T) {
 	wrote := make(chan *Snapshot, 8)
 	r := newRig(t, CheckpointOptions{Background: time.Second}, func(r *ckptRig) { r.begun = wrote })
 	r.op(t, func() { r.put(t, 1, 1, blockio.Indirect) })
-	if err := r.k.Commit(); err != nil {
+	if err := r.k.Commit(ctx); err != nil {
 		t.Fatal(err)
 	}
 	<-wrote
@@ -97,7 +97,7 @@ func TestTimersAreAsked(t *testing.T) {
 		After: func(d time.Duration, _ func()) { mu.Lock(); armed = append(armed, d); mu.Unlock() },
 	})
 	op := func(f func()) {
-		if err := k.Begin(1); err != nil {
+		if err := k.Begin(ctx, 1); err != nil {
 			t.Fatal(err)
 		}
 		f()
@@ -138,7 +138,7 @@ func TestFailureKeepsMemory(t *testing.T) {
 	boom := errors.New("boom")
 	r.fail.Store(&boom)
 	r.op(t, func() { r.put(t, 3, 99, blockio.Indirect) })
-	if err := r.k.Commit(); !errors.Is(err, boom) {
+	if err := r.k.Commit(ctx); !errors.Is(err, boom) {
 		t.Fatal(err)
 	}
 	for b := uint64(100); b < 900; b++ {
@@ -196,7 +196,7 @@ func TestNoBarrier(t *testing.T) {
 		return n
 	}
 	r.op(t, func() { r.put(t, 3, 5, blockio.Indirect) })
-	if err := r.k.Commit(); err != nil {
+	if err := r.k.Commit(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if n, got := syncs(), r.onDevice(3); n != 0 || got != 5 {

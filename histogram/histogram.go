@@ -53,9 +53,10 @@ func bounds(i int) (low, high uint64) {
 	return low, low + 1<<shift - 1
 }
 
-// Summary is what a histogram says at one moment.
+// Summary is what a histogram says at one moment. All but Count are in the unit of what was
+// recorded.
 type Summary struct {
-	Count         uint64
+	Count         uint64 // values recorded
 	Sum           uint64
 	P50, P90, P99 uint64 // the lower bounds of what holds the quantiles
 	Max           uint64

@@ -2,6 +2,7 @@ package mpage_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -221,7 +222,7 @@ func TestParallelReaders(t *testing.T) {
 		if err := os.WriteFile(path, im.mem.Bytes(0, im.mem.Size()), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		dev, err := blockio.Open(path, blockio.OpenOptions{ReadOnly: true})
+		dev, err := blockio.Open(context.Background(), path, blockio.OpenOptions{ReadOnly: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package mpage_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ func BenchmarkWriteNew(b *testing.B) {
 				if err := os.Truncate(path, 1<<30); err != nil {
 					b.Fatal(err)
 				}
-				dev, err := blockio.Open(path, blockio.OpenOptions{})
+				dev, err := blockio.Open(context.Background(), path, blockio.OpenOptions{})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -2,6 +2,7 @@ package mpage_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -305,7 +306,7 @@ func TestParallelWriters(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte{0xEE}, bs*each*(writers+1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dev, err := blockio.Open(path, blockio.OpenOptions{})
+	dev, err := blockio.Open(context.Background(), path, blockio.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

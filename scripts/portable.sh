@@ -29,6 +29,16 @@ for os in darwin freebsd; do
 	GOOS=$os go vet ./...
 done
 
+# A package for another machine has that machine's program, and says so.
+make -s deb ARCH=arm64 >/dev/null
+if [ "$(dpkg-deb -f dist/ext2fuse_*_arm64.deb Architecture)" != arm64 ] ||
+	! dpkg-deb --fsys-tarfile dist/ext2fuse_*_arm64.deb | tar -xO ./usr/bin/ext2fuse | cmp - bin/ext2fuse-arm64 ||
+	[ "$(od -An -tu2 -j18 -N2 bin/ext2fuse-arm64 | tr -d ' ')" != 183 ]; then
+	echo 'portable: the package for arm64 is not one' >&2
+	exit 1
+fi
+printf 'portable: deb linux/arm64\n'
+
 run=$(mktemp -d)
 trap 'rm -rf "$run"; [ -n "${1:-}" ] || rm -rf "$out"' EXIT
 for arch in 386 s390x; do

@@ -1,25 +1,28 @@
 #!/usr/bin/env bash
-# Installs what building and testing ext2fuse needs on Debian and its kin, and
-# nothing that is there already. With everything in place it only looks, and is
+# Installs what building, mounting and testing with ext2fuse needs on Debian and its
+# kin, and nothing that is there already. With everything in place it only looks, and is
 # done in a blink; run it as often as you like.
 #
 #   scripts/setup.sh          install what is missing
+#   scripts/setup.sh --demo   install what building and mounting need
 #   scripts/setup.sh --check  install nothing, exit 1 and say what is missing
 set -euo pipefail
 
 # What is looked for, and the package that brings it.
 needs=(
 	'cmd:git git'
-	'cmd:gcc gcc'                       # the race detector needs cgo
-	'path:/usr/include/stdlib.h libc6-dev'
 	'cmd:make make'
 	'cmd:mke2fs e2fsprogs'              # mke2fs, e2fsck, debugfs, dumpe2fs
-	'cmd:debugfs e2fsprogs'
 	'cmd:mount mount'                   # mount, losetup
+	'cmd:fusermount3 fuse3'
+)
+[ "${1:-}" = --demo ] || needs+=(
+	'cmd:gcc gcc'                       # the race detector needs cgo
+	'path:/usr/include/stdlib.h libc6-dev'
+	'cmd:debugfs e2fsprogs'
 	'cmd:losetup mount'
 	'cmd:partx util-linux'
 	'cmd:sfdisk fdisk'
-	'cmd:fusermount3 fuse3'
 	'cmd:fuse2fs fuse2fs'               # the peer in the benchmarks
 	'cmd:fio fio'
 	'cmd:stress-ng stress-ng'           # loads on a mount, with fio, git, tar
@@ -35,6 +38,8 @@ needs=(
 	'cmd:zsh zsh'                       # completions are held against the shells
 	'cmd:fish fish'
 	'cmd:groff groff'                   # the manual page
+	'cmd:fuser psmisc'                  # what messages advise is done
+	'cmd:file file'
 	'path:/usr/share/forensics-samples/fs.ext2.xz forensics-samples-ext2'
 )
 
@@ -88,12 +93,12 @@ if [ ! -e /dev/fuse ] && can_be_root; then
 	"${as_root[@]}" modprobe fuse 2>/dev/null || true
 fi
 if [ ! -e /dev/fuse ]; then
-	say "no /dev/fuse: this kernel or container has no FUSE; tests that mount will be skipped"
+	say "no /dev/fuse: this kernel or container has no FUSE; nothing can be mounted"
 elif [ "$(stat -c %a /dev/fuse)" != 666 ]; then
 	# The tests also mount as a plain user.
 	if [ "${1:-}" != --check ] && can_be_root && "${as_root[@]}" chmod 0666 /dev/fuse 2>/dev/null; then
 		say "/dev/fuse: mode 0666, as udev would set it"
 	elif [ ! -r /dev/fuse ] || [ ! -w /dev/fuse ]; then
-		say "/dev/fuse is closed to you: tests that mount will be skipped; root can open it with: chmod 666 /dev/fuse"
+		say "/dev/fuse is closed to you: nothing can be mounted; root can open it with: chmod 666 /dev/fuse"
 	fi
 fi

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
 )
 
 // config is what the command line asks for.
@@ -72,7 +73,7 @@ func usagef(format string, args ...any) error {
 // newConfig is what an empty command line asks for.
 func newConfig() *config {
 	return &config{mount: mountWords{
-		subtype:     "ext2fuse",
+		subtype:     fusefs.Subtype,
 		readAhead:   -1,
 		writePolicy: writeWords{resUID: -1, resGID: -1},
 		owners:      ownerWords{uid: -1, gid: -1},

@@ -96,7 +96,8 @@ type content interface {
 type copier struct {
 	c        *call
 	ctx      context.Context
-	images   map[string]*imageTree
+	images   []*imageTree
+	target   target
 	progress *progress
 	links    map[linkKey]string // files of several names, to their first copy
 	buffer   []byte
@@ -119,11 +120,11 @@ func runCp(c *call) error {
 		inImages = inImages || p.image != ""
 	}
 	if !inImages {
-		return usagef("nothing of this is in an image: write IMAGE:PATH for what is (%s)", whyHost(c.args))
+		return usagef("nothing of this is in an image%s; write IMAGE:PATH for what is, as in disk.img:/etc", whyHost(c.args))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	k := &copier{c: c, ctx: ctx, images: map[string]*imageTree{}, links: map[linkKey]string{}, buffer: make([]byte, 1<<20)}
+	k := &copier{c: c, ctx: ctx, links: map[linkKey]string{}, buffer: make([]byte, 1<<20)}
 	err := k.run(from, to)
 	for _, t := range k.images {
 		if cerr := t.close(); cerr != nil {
@@ -141,19 +142,19 @@ func runCp(c *call) error {
 func whyHost(args []string) string {
 	for _, a := range args {
 		if image, _, ok := strings.Cut(a, ":"); ok {
-			return "there is no image " + image
+			return " (there is no image " + image + ")"
 		}
 	}
-	return "as in disk.img:/etc"
+	return ""
 }
 
 func (k *copier) run(from []place, to place) error {
 	// What is written to is opened first, so that an image on both sides is opened once.
-	target, name, into, err := k.target(to, len(from) > 1)
+	at, into, err := k.openTarget(to, len(from) > 1)
 	if err != nil {
 		return err
 	}
-	if h, ok := target.(*hostDir); ok {
+	if h, ok := k.target.(*hostDir); ok {
 		defer h.close()
 	}
 	sources := make([]source, len(from))
@@ -164,50 +165,81 @@ func (k *copier) run(from []place, to place) error {
 	}
 	k.progress = newProgress(k, sources, from)
 	for i, p := range from {
-		name := name
+		name := at
 		if into {
-			name = target.join(name, p.base())
+			name = k.target.join(at, p.base())
 		}
-		k.beginWalk(sources[i])
-		k.copy(sources[i], p.path, target, name, !k.recursive())
-		if k.ctx.Err() != nil {
-			return errInterrupted
+		if k.target != nil {
+			k.beginWalk(sources[i])
+			k.copy(sources[i], p.path, k.target, name, !k.recursive())
+		} else if err := k.writeStream(sources[i], p.path, name); err != nil {
+			k.fail(name, err)
+		}
+		if k.over() {
+			return k.why()
 		}
 	}
 	return nil
 }
 
-// target opens what is copied to: under name, or, if into, into the directory there.
-func (k *copier) target(to place, several bool) (t target, name string, into bool, err error) {
+// openTarget opens what is copied to: name in k.target, or, if into, the directory that name
+// is there. Without a target it is a pipe or a device of the host.
+func (k *copier) openTarget(to place, several bool) (name string, into bool, err error) {
 	var image *imageTree
 	var m *fileMeta
 	if to.image != "" {
 		if image, err = k.image(to.image, true); err != nil {
-			return nil, "", false, err
+			return "", false, err
 		}
 		m, err = image.meta(to.path, true, false)
 	} else {
 		m, err = hostTree{}.meta(to.path, true, false)
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, "", false, fmt.Errorf("%s: %w", to, reason(err))
+		return "", false, fmt.Errorf("%s: %w", to, reason(err))
 	}
-	into = err == nil && m.is(unix.S_IFDIR)
+	there := err == nil
+	into = there && m.is(unix.S_IFDIR)
 	switch {
 	case !into && (several || to.slash):
-		return nil, "", false, fmt.Errorf("%s is not a directory, and has to be one for this; make it first", to)
+		return "", false, fmt.Errorf("%s is not a directory, and has to be one for this; make it first", to)
 	case image != nil:
-		return image, to.path, into, nil
+		k.target = image
+		return to.path, into, nil
+	case there && m.isStream():
+		return to.path, false, nil
 	}
 	dir, name := to.path, "."
 	if !into {
-		dir, name = filepath.Dir(to.path), filepath.Base(to.path)
+		// As cp has it, a symbolic link that is named is followed. One that is come upon in a
+		// directory may be from an image, and is not.
+		if at, err := filepath.EvalSymlinks(to.path); err == nil {
+			dir = at
+		}
+		dir, name = filepath.Dir(dir), filepath.Base(dir)
 	}
 	h, err := openHostDir(dir)
 	if err != nil {
-		return nil, "", false, fmt.Errorf("%s: %w", dir, reason(err))
+		return "", false, fmt.Errorf("%s: %w", dir, reason(err))
 	}
-	return h, name, into, nil
+	k.target = h
+	return name, into, nil
+}
+
+// over tells whether there is nothing more to do: the user interrupted, or nothing more can
+// be written to the image.
+func (k *copier) over() bool {
+	t, ok := k.target.(*imageTree)
+	return k.ctx.Err() != nil || ok && t.fs.ReadOnly()
+}
+
+// why is the reason for over.
+func (k *copier) why() error {
+	if k.ctx.Err() != nil {
+		return errInterrupted
+	}
+	t := k.target.(*imageTree)
+	return fmt.Errorf("%w, and then do this again; what was copied before is complete", writeEnded(t.image, t.fs))
 }
 
 // base is the name that a copy of a place gets in a directory; empty where what is in it
@@ -232,17 +264,23 @@ func (k *copier) source(p place) (source, error) {
 	return k.image(p.image, false)
 }
 
-// image opens an image, once.
+// image opens an image, once, whatever it is called.
 func (k *copier) image(name string, write bool) (*imageTree, error) {
-	if t := k.images[name]; t != nil {
-		return t, nil
+	id, err := fileID(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range k.images {
+		if t.id == id {
+			return t, nil
+		}
 	}
 	fs, err := k.c.open(name, write)
 	if err != nil {
 		return nil, err
 	}
-	t := newImageTree(name, fs)
-	k.images[name] = t
+	t := newImageTree(name, fs, id)
+	k.images = append(k.images, t)
 	return t, nil
 }
 
@@ -255,23 +293,37 @@ func (k *copier) beginWalk(from source) {
 
 // fail says what could not be copied, and why.
 func (k *copier) fail(what string, err error) {
-	if k.ctx.Err() != nil {
+	if k.over() {
 		return // said once, at the end
 	}
 	k.progress.pause()
-	k.c.warn("%s: %v%s", what, reason(err), hint(what, err))
+	advice := ""
+	for _, t := range k.images {
+		if strings.HasPrefix(what, t.image+":") {
+			advice = hintInside(t.image, err)
+		}
+	}
+	k.c.warn("%s: %v%s", what, reason(err), advice)
 	k.failed = true
 }
 
 // copy copies one file, and what is below it.
 func (k *copier) copy(from source, src string, to target, dst string, follow bool) {
-	if k.ctx.Err() != nil {
+	if k.over() {
 		return
 	}
 	m, err := from.meta(src, follow, true)
 	if err != nil {
 		k.fail(from.show(src), err)
 		return
+	}
+	if from == (hostTree{}) {
+		switch {
+		case follow && m.isStream():
+			m.asContent() // with -r it is copied as such; cp has it so
+		case m.is(unix.S_IFREG) && m.size == 0:
+			m.size = unknownSize // files of /proc say so and have content
+		}
 	}
 	if m.is(unix.S_IFDIR) && same(from, to) && isBelow(src, dst) {
 		k.fail(to.show(dst), errors.New("a directory cannot be copied into itself"))
@@ -327,11 +379,19 @@ func (k *copier) copyBelow(from source, src string, to target, dst string) {
 	}
 }
 
+// isImage tells whether a file is the image that is copied to.
+func (k *copier) isImage(from source, id [2]uint64) bool {
+	t, ok := k.target.(*imageTree)
+	return ok && from == (hostTree{}) && t.id == id
+}
+
 // copyOne makes the copy of a file, attributes excepted.
 func (k *copier) copyOne(from source, src string, to target, dst string, m *fileMeta) error {
 	switch there, err := to.stat(dst); {
 	case err == nil && same(from, to) && there.id == m.id:
 		return errors.New("a file cannot be copied onto itself")
+	case k.isImage(from, m.id):
+		return errors.New("is the image itself, which cannot be copied into itself")
 	case err == nil && there.is(unix.S_IFDIR) != m.is(unix.S_IFDIR):
 		if there.is(unix.S_IFDIR) {
 			return errors.New("is a directory, and what is copied is none")
@@ -371,6 +431,9 @@ func (k *copier) copyOne(from source, src string, to target, dst string, m *file
 }
 
 func (k *copier) copyContent(from source, src string, to target, dst string, size int64) (err error) {
+	if size == unknownSize {
+		return k.copyStream(src, to, dst)
+	}
 	r, err := from.open(src)
 	if err != nil {
 		return err

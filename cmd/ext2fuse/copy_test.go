@@ -199,8 +199,12 @@ func TestCopyInterrupted(t *testing.T) {
 	c.stdout, c.stderr = &bytes.Buffer{}, &bytes.Buffer{}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	target := newImageTree(img, fs)
-	k := &copier{c: c, ctx: ctx, images: map[string]*imageTree{img: target}, links: map[linkKey]string{}, buffer: make([]byte, 4096)}
+	id, err := fileID(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := newImageTree(img, fs, id)
+	k := &copier{c: c, ctx: ctx, images: []*imageTree{target}, links: map[linkKey]string{}, buffer: make([]byte, 4096)}
 	if err := k.run([]place{{path: "/etc/hostname"}}, place{image: img, path: "a"}); !errors.Is(err, errInterrupted) {
 		t.Errorf("%v, want %v", err, errInterrupted)
 	}

@@ -33,16 +33,8 @@ func (hostTree) meta(name string, follow, xattrs bool) (*fileMeta, error) {
 	if !xattrs {
 		return m, nil
 	}
-	path := name
-	if follow {
-		resolved, err := filepath.EvalSymlinks(name)
-		if err != nil {
-			return nil, err
-		}
-		path = resolved
-	}
 	var err error
-	m.xattrs, err = hostXattrs(path)
+	m.xattrs, err = hostXattrs(name, follow)
 	return m, err
 }
 
@@ -64,10 +56,14 @@ func hostTime(t unix.Timespec) disk.Timespec {
 }
 
 // hostXattrs reads the extended attributes of a file; where the host has none there are
-// none. A file that is no symbolic link is not followed either way.
-func hostXattrs(path string) (map[string][]byte, error) {
+// none.
+func hostXattrs(path string, follow bool) (map[string][]byte, error) {
+	listxattr, getxattr := unix.Llistxattr, unix.Lgetxattr
+	if follow {
+		listxattr, getxattr = unix.Listxattr, unix.Getxattr
+	}
 	buf := make([]byte, 64<<10) // the most that Linux has of either
-	n, err := unix.Llistxattr(path, buf)
+	n, err := listxattr(path, buf)
 	if errors.Is(err, unix.EOPNOTSUPP) || n == 0 {
 		return nil, nil
 	}
@@ -76,7 +72,7 @@ func hostXattrs(path string) (map[string][]byte, error) {
 	}
 	list := map[string][]byte{}
 	for _, name := range strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00") {
-		n, err := unix.Lgetxattr(path, name, buf)
+		n, err := getxattr(path, name, buf)
 		if err == nil {
 			list[name] = append([]byte{}, buf[:n]...) // not nil: an empty value is one
 		}

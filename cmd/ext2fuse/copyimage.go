@@ -3,7 +3,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"io"
 	iofs "io/fs"
 	"path"
 
@@ -13,10 +15,13 @@ import (
 )
 
 // imageTree is the files of an image. What is written is written as root.
-type imageTree struct{ view }
+type imageTree struct {
+	view
+	id [2]uint64 // of the image itself: the same whatever it is called
+}
 
-func newImageTree(image string, fs *ext2.FS) *imageTree {
-	return &imageTree{view{fs: fs, image: image}}
+func newImageTree(image string, fs *ext2.FS, id [2]uint64) *imageTree {
+	return &imageTree{view{fs: fs, image: image}, id}
 }
 
 func (t *imageTree) close() error                 { return t.fs.Close() }
@@ -27,7 +32,7 @@ func (t *imageTree) meta(name string, follow, xattrs bool) (*fileMeta, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	a := in.Attr()
 	m := &fileMeta{
 		mode: a.Mode, uid: a.UID, gid: a.GID, size: a.Size, links: a.Nlink, id: [2]uint64{0, uint64(a.Ino)},
@@ -58,7 +63,7 @@ func (t *imageTree) open(name string) (content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &imageFile{in: in}, nil
+	return newImageFile(in), nil
 }
 
 // parent is the directory a name is in, with a reference taken. The root is no name.
@@ -78,18 +83,18 @@ func (t *imageTree) create(name string) (content, error) {
 	switch {
 	case err == nil:
 		zero := int64(0)
-		if err := in.SetAttr(ext2.SetAttr{Size: &zero}); err != nil {
-			in.Put(1)
+		if err := in.SetAttr(context.Background(), ext2.SetAttr{Size: &zero}); err != nil {
+			in.Put()
 			return nil, err
 		}
-		return &imageFile{in: in}, nil
+		return newImageFile(in), nil
 	case !errors.Is(err, iofs.ErrNotExist):
 		return nil, err
 	}
-	if in, err = t.add(name, ext2.NewInode{Mode: unix.S_IFREG | 0o600}); err != nil {
+	if in, err = t.add(name, ext2.CreateOptions{Mode: unix.S_IFREG | 0o600}); err != nil {
 		return nil, err
 	}
-	return &imageFile{in: in}, nil
+	return newImageFile(in), nil
 }
 
 func (t *imageTree) make(name string, m *fileMeta, target string) error {
@@ -97,20 +102,20 @@ func (t *imageTree) make(name string, m *fileMeta, target string) error {
 	if m.is(unix.S_IFLNK) {
 		mode = m.mode
 	}
-	in, err := t.add(name, ext2.NewInode{Mode: mode, Major: m.major, Minor: m.minor, Target: target})
+	in, err := t.add(name, ext2.CreateOptions{Mode: mode, Major: m.major, Minor: m.minor, Target: target})
 	if err == nil {
-		in.Put(1)
+		in.Put()
 	}
 	return err
 }
 
-func (t *imageTree) add(name string, o ext2.NewInode) (*ext2.Inode, error) {
+func (t *imageTree) add(name string, o ext2.CreateOptions) (*ext2.Inode, error) {
 	dir, base, err := t.parent(name)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Put(1)
-	return dir.Create(base, o)
+	defer dir.Put()
+	return dir.Create(context.Background(), base, o)
 }
 
 func (t *imageTree) link(old, name string) error {
@@ -118,13 +123,13 @@ func (t *imageTree) link(old, name string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	dir, base, err := t.parent(name)
 	if err != nil {
 		return err
 	}
-	defer dir.Put(1)
-	return dir.Link(base, in, ext2.Root)
+	defer dir.Put()
+	return dir.Link(context.Background(), base, in, ext2.Root)
 }
 
 func (t *imageTree) remove(name string) error {
@@ -132,8 +137,8 @@ func (t *imageTree) remove(name string) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Put(1)
-	return dir.Unlink(base)
+	defer dir.Put()
+	return dir.Unlink(context.Background(), base)
 }
 
 func (t *imageTree) setMeta(name string, m *fileMeta) error {
@@ -141,7 +146,7 @@ func (t *imageTree) setMeta(name string, m *fileMeta) error {
 	if err != nil {
 		return err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	// A default ACL of the directory may have left some that the original has not.
 	there, err := in.Listxattr()
 	if err != nil {
@@ -149,14 +154,14 @@ func (t *imageTree) setMeta(name string, m *fileMeta) error {
 	}
 	for _, n := range there {
 		if _, ok := m.xattrs[n]; !ok {
-			if err := in.Removexattr(n, ext2.Root); err != nil && !errors.Is(err, ext2.ErrNoAttr) {
+			if err := in.Removexattr(context.Background(), n, ext2.Root); err != nil && !errors.Is(err, ext2.ErrNoAttr) {
 				return err
 			}
 		}
 	}
 	for n, value := range m.xattrs {
 		// Namespaces that ext2 does not have are left out.
-		if err := in.Setxattr(n, value, 0, ext2.Root); err != nil && !errors.Is(err, ext2.ErrNotSupported) {
+		if err := in.Setxattr(context.Background(), n, value, 0, ext2.Root); err != nil && !errors.Is(err, ext2.ErrNotSupported) {
 			return err
 		}
 	}
@@ -164,29 +169,34 @@ func (t *imageTree) setMeta(name string, m *fileMeta) error {
 	if mode := m.mode & 0o7777; !in.IsSymlink() {
 		set.Mode = &mode
 	}
-	return in.SetAttr(set)
+	return in.SetAttr(context.Background(), set)
 }
 
 // imageFile is a regular file of an image.
-type imageFile struct{ in *ext2.Inode }
-
-func (f *imageFile) Close() error { f.in.Put(1); return nil }
-
-func (f *imageFile) ReadAt(p []byte, off int64) (int, error) { return f.in.ReadAt(p, off) }
-
-func (f *imageFile) WriteAt(p []byte, off int64) (int, error) {
-	return f.in.Write(p, off, ext2.WriteOptions{Cred: ext2.Root})
+type imageFile struct {
+	io.ReaderAt
+	io.WriterAt
+	in *ext2.Inode
 }
 
-func (f *imageFile) truncate(size int64) error { return f.in.SetAttr(ext2.SetAttr{Size: &size}) }
+func newImageFile(in *ext2.Inode) *imageFile {
+	ctx := context.Background() // copyContent looks for interrupts
+	return &imageFile{in.ReaderAt(ctx), in.WriterAt(ctx, ext2.WriteOptions{Cred: ext2.Root}), in}
+}
+
+func (f *imageFile) Close() error { f.in.Put(); return nil }
+
+func (f *imageFile) truncate(size int64) error {
+	return f.in.SetAttr(context.Background(), ext2.SetAttr{Size: &size})
+}
 
 func (f *imageFile) data(off int64) (from, to int64, err error) {
-	from, err = f.in.SeekData(off)
+	from, err = f.in.SeekData(context.Background(), off)
 	if errors.Is(err, ext2.ErrNoData) {
 		return -1, -1, nil
 	}
 	if err == nil {
-		to, err = f.in.SeekHole(from)
+		to, err = f.in.SeekHole(context.Background(), from)
 	}
 	return from, to, err
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,11 +17,12 @@ import (
 // descriptor on which it reports that the mount serves.
 const statusEnv = "_EXT2FUSE_STATUS_FD"
 
-// A Go program cannot fork, so the daemon is this program, started once more: in a
-// session of its own, with the same arguments, and with a pipe to the process the user
-// started. That one waits. A byte in the pipe says that the mount serves; the end of
-// the pipe without it says that the daemon gave up, after having printed why on the
-// standard error that it still shares with its parent.
+// A Go program cannot fork, so the daemon is this program, started once more: with the
+// same arguments, and with a pipe to the process the user started. That one waits. A byte
+// in the pipe says that the mount serves; the end of the pipe without it says that the
+// daemon gave up, after having printed why on the standard error that it still shares with
+// its parent. Until it serves it stays in its parent's process group: on an automount,
+// everybody outside of systemd's group has to wait for the mount.
 
 // background starts the daemon and gives the exit code once its fate is known.
 func background(args []string, stderr io.Writer) int {
@@ -41,7 +41,6 @@ func background(args []string, stderr io.Writer) int {
 	daemon.Env = append(os.Environ(), statusEnv+"=3")
 	daemon.ExtraFiles = []*os.File{write}
 	daemon.Stdin, daemon.Stdout, daemon.Stderr = os.Stdin, os.Stdout, os.Stderr
-	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 
 	// Interrupted, this process dies, and the daemon unmounts when it finds out. A
 	// daemon that ignored SIGHUP from the start would keep that across exec.
@@ -91,11 +90,12 @@ func parentOfDaemon() (*statusPipe, error) {
 	return &statusPipe{os.NewFile(3, "status")}, nil
 }
 
-// serving lets go of everything that ties the daemon to where it was started:
+// serving lets go of everything that ties the daemon to where it was started: session,
 // standard input and output, and the working directory. Then it reports that the
 // mount serves. An error means that nobody waits for the report.
 func (p *statusPipe) serving() error {
 	defer p.f.Close()
+	_, _ = unix.Setsid() // it leads no group, which is all that could be in the way
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err == nil {
 		for fd := range 3 {

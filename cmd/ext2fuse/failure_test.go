@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,7 +69,7 @@ func TestMountFailures(t *testing.T) {
 		{"no partition", good, dir, "ro,part=3", `.*partition.*`},
 		{"past the end", good, dir, "ro,offset=1g", `.*offset 1073741824.*`},
 		{"no superblock there", good, dir, "ro,sb=4000", `.*`},
-		{"missing mount point", good, path("nowhere"), "ro", `%d: the mount point does not exist; make the directory first`},
+		{"missing mount point", good, path("nowhere"), "ro", `%d: the mount point does not exist; make it first: mkdir %d`},
 		{"mount point is a file", good, file, "ro", `%d: the mount point is not a directory; .*`},
 		{"trace file", good, dir, "ro,trace=/nowhere/trace", `.*trace.*/nowhere/trace.*no such file or directory`},
 	} {
@@ -94,7 +95,7 @@ func TestMountFailures(t *testing.T) {
 func TestImageInUse(t *testing.T) {
 	ext2test.NeedFUSE(t)
 	img, dir := ext2test.Make(t, ext2test.Options{}), mountPoint(t)
-	dev, err := blockio.Open(img, blockio.OpenOptions{})
+	dev, err := blockio.Open(context.Background(), img, blockio.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,11 +32,16 @@ func percent(part, whole uint64) string {
 
 // safe is a name from an image without what a terminal would take for a command, or a
 // reader for the end of the line: control characters are in octal, as ls -b shows them.
-func safe(name string) string {
+func safe(name string) string { return escaped(name, false) }
+
+// utf8Text is safe for a document that has to be UTF-8: other bytes are in octal, too.
+func utf8Text(name string) string { return escaped(name, true) }
+
+func escaped(name string, others bool) string {
 	var s strings.Builder
 	for len(name) > 0 {
 		r, n := utf8.DecodeRuneInString(name)
-		if unicode.IsControl(r) || r == utf8.RuneError && n == 1 && 0x80 <= name[0] && name[0] < 0xa0 {
+		if unicode.IsControl(r) || r == utf8.RuneError && n == 1 && (others || 0x80 <= name[0] && name[0] < 0xa0) {
 			for _, b := range []byte(name[:n]) {
 				fmt.Fprintf(&s, "\\%03o", b)
 			}
@@ -46,6 +51,15 @@ func safe(name string) string {
 		name = name[n:]
 	}
 	return s.String()
+}
+
+// rawBytes is what JSON, which is UTF-8, cannot have of a string: all of it, in base64, where
+// it is not UTF-8, and nothing otherwise.
+func rawBytes(s string) []byte {
+	if utf8.ValidString(s) {
+		return nil
+	}
+	return []byte(s)
 }
 
 // printTable prints rows in columns, aligned to the right ("r") or left ("l"); columns

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -132,10 +133,16 @@ func wordHelp() string {
 	return s.String()
 }
 
+// firstSentence is what comes before the first period that ends a word and is followed by
+// another one: "." and ".." are names, too.
 func firstSentence(doc string) string {
-	first, _, _ := strings.Cut(doc, ". ")
-	return strings.TrimSuffix(first, ".")
+	if end := sentenceEnd.FindStringIndex(doc); end != nil {
+		doc = doc[:end[0]+1]
+	}
+	return strings.TrimSuffix(doc, ".")
 }
+
+var sentenceEnd = regexp.MustCompile(`[^ .]\. `)
 
 // capital makes a description a sentence of its own.
 func capital(doc string) string {

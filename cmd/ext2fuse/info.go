@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ var infoVerb = verb{
 // imageInfo is what info tells; the tags are its JSON.
 type imageInfo struct {
 	Image       string          `json:"image"`
+	ImageRaw    []byte          `json:"image_bytes,omitempty"` // as rawBytes
 	Partitions  []partitionInfo `json:"partitions,omitempty"`
 	Superblock  *superInfo      `json:"superblock,omitempty"`
 	CannotMount string          `json:"cannot_mount,omitempty"` // why
@@ -69,16 +71,18 @@ type filesInfo struct {
 	Files      uint64 `json:"files"`      // with content in blocks
 	Fragmented uint64 `json:"fragmented"` // of them, in more than one piece
 	Pieces     uint64 `json:"pieces"`
+	Unread     uint64 `json:"unread,omitempty"` // places in the tree that cannot be read
 }
 
 func runInfo(c *call) error {
-	info := imageInfo{Image: c.args[0]}
+	info := imageInfo{Image: c.args[0], ImageRaw: rawBytes(c.args[0])}
 	whole := c.config.fs.Part == 0 && c.config.fs.Offset == 0
 	if whole {
 		if err := info.readPartitions(); err != nil {
 			return err
 		}
 	}
+	failed := false
 	err := info.readSuperblock(c)
 	var foreign *disk.NotExt2Error
 	if err != nil && !(errors.As(err, &foreign) && len(info.Partitions) > 0) {
@@ -91,17 +95,22 @@ func runInfo(c *call) error {
 			info.CannotMount = err.Error()
 		} else {
 			info.Warnings = fs.Warnings()
-			err = info.readUse(fs, c.set("files"))
-			if err = errors.Join(err, fs.Close()); err != nil {
+			failed = !info.readUse(c, &view{fs: fs, image: info.Image})
+			if err := fs.Close(); err != nil {
 				return errors.New(oneLine(info.Image, err))
 			}
 		}
 	}
 	if c.set("json") {
-		return c.printJSON(&info)
+		err = c.printJSON(&info)
+	} else {
+		info.print(c)
+		err = nil
 	}
-	info.print(c)
-	return nil
+	if err == nil && failed {
+		err = errQuiet
+	}
+	return err
 }
 
 // printJSON prints a value as JSON for programs and people.
@@ -119,7 +128,7 @@ func (c *call) printJSON(v any) error {
 
 // readPartitions lists the partitions of the whole image, and what they seem to hold.
 func (info *imageInfo) readPartitions() error {
-	dev, err := blockio.Open(info.Image, blockio.OpenOptions{ReadOnly: true})
+	dev, err := blockio.Open(context.Background(), info.Image, blockio.OpenOptions{ReadOnly: true})
 	if err != nil {
 		return errors.New(oneLine(info.Image, err))
 	}
@@ -170,7 +179,7 @@ func kindOf(sb *disk.Superblock) string {
 // readSuperblock reads the superblock that -o chooses, without relying on the rest.
 func (info *imageInfo) readSuperblock(c *call) error {
 	o := &c.config.fs
-	dev, err := blockio.Open(info.Image, blockio.OpenOptions{ReadOnly: true, Offset: o.Offset, SizeLimit: o.SizeLimit, Part: o.Part})
+	dev, err := blockio.Open(context.Background(), info.Image, blockio.OpenOptions{ReadOnly: true, Offset: o.Offset, SizeLimit: o.SizeLimit, Part: o.Part})
 	if err != nil {
 		return err
 	}
@@ -181,11 +190,38 @@ func (info *imageInfo) readSuperblock(c *call) error {
 	return errors.Join(err, dev.Close())
 }
 
-// readUse finds out how space is used.
-func (info *imageInfo) readUse(fs *ext2.FS, files bool) error {
-	free := &freeInfo{Total: uint64(fs.Super().BlocksCount)}
+// readUse finds out how space is used. It tells what damage is in the way, goes on with the
+// rest, and returns false then.
+func (info *imageInfo) readUse(c *call, v *view) (ok bool) {
+	ok = true
+	if err := info.readFree(v.fs); err != nil {
+		c.warn("%s", oneLine(v.image, err))
+		ok = false
+	}
+	if !c.set("files") {
+		return ok
+	}
+	info.Files = &filesInfo{}
+	seen := map[uint32]bool{}
+	v.walk(".", func(name string, a ext2.Attr, err error) {
+		if err == nil && a.Mode&unix.S_IFMT == unix.S_IFREG && !seen[a.Ino] {
+			seen[a.Ino] = a.Nlink > 1
+			err = info.Files.count(v.fs, a.Ino)
+		}
+		if err != nil {
+			info.Files.Unread++
+			c.warn("%s: %v", v.show(name), reason(err))
+			ok = false
+		}
+	})
+	return ok
+}
+
+// readFree finds out how the free space is cut up.
+func (info *imageInfo) readFree(fs *ext2.FS) error {
+	free := &freeInfo{Total: uint64(fs.Superblock().BlocksCount)}
 	var sizes [64]runSize
-	err := fs.FreeRuns(func(_, n uint64) bool {
+	err := fs.FreeRuns(context.Background(), func(_, n uint64) bool {
 		free.Runs++
 		free.Blocks += n
 		free.Largest = max(free.Largest, n)
@@ -204,20 +240,7 @@ func (info *imageInfo) readUse(fs *ext2.FS, files bool) error {
 		}
 	}
 	info.Free = free
-	if !files {
-		return nil
-	}
-	info.Files = &filesInfo{}
-	seen := map[uint32]bool{}
-	v := view{fs: fs, image: info.Image}
-	v.walk(".", func(_ string, a ext2.Attr, werr error) {
-		if werr == nil && a.Mode&unix.S_IFMT == unix.S_IFREG && !seen[a.Ino] {
-			seen[a.Ino] = a.Nlink > 1
-			werr = info.Files.count(fs, a.Ino)
-		}
-		err = errors.Join(err, werr)
-	})
-	return err
+	return nil
 }
 
 // count adds a file: pieces are what a reader has to go to, with tables between them
@@ -227,8 +250,8 @@ func (f *filesInfo) count(fs *ext2.FS, ino uint32) error {
 	if err != nil {
 		return err
 	}
-	defer in.Put(1)
-	list, err := in.Extents()
+	defer in.Put()
+	list, err := in.Extents(context.Background())
 	if err != nil {
 		return err
 	}
@@ -257,25 +280,25 @@ func (info *imageInfo) print(c *call) {
 		for _, p := range info.Partitions {
 			what := p.Holds
 			if p.Name != "" {
-				what += fmt.Sprintf(" (%s)", p.Name)
+				what += " (" + safe(p.Name) + ")"
 			}
-			rows = append(rows, []string{fmt.Sprint(p.Number), fmt.Sprint(p.Start), humanBytes(p.Size), p.Type, what})
+			rows = append(rows, []string{fmt.Sprint(p.Number), fmt.Sprint(p.Start), humanBytes(p.Size), safe(p.Type), what})
 		}
 		c.printTable(rows, "rrrl")
 		if info.Superblock == nil {
-			c.printf("\nTo look into one: ext2fuse info -o part=N %s\n", info.Image)
+			c.printf("\nTo look into one: ext2fuse info -o part=N %s\n", safe(info.Image))
 			return
 		}
 		c.printf("\n")
 	}
 	for _, f := range info.Superblock.fields() {
-		c.printf("%-25s %s\n", f.label+":", f.value)
+		c.printf("%-25s %s\n", f.label+":", safe(f.value))
 	}
 	if info.CannotMount != "" {
-		c.printf("\nCannot be mounted:        %s\n", info.CannotMount)
+		c.printf("\nCannot be mounted:        %s\n", safe(info.CannotMount))
 	}
 	for _, w := range info.Warnings {
-		c.printf("\nWarning:                  %s\n", w)
+		c.printf("\nWarning:                  %s\n", safe(w))
 	}
 	if f := info.Free; f != nil {
 		size := info.Superblock.BlockSize
@@ -294,5 +317,8 @@ func (info *imageInfo) print(c *call) {
 	if f := info.Files; f != nil {
 		c.printf("\nFiles with content:       %d, %d of them in more than one piece (%s), in %d pieces\n",
 			f.Files, f.Fragmented, percent(f.Fragmented, f.Files), f.Pieces)
+		if f.Unread > 0 {
+			c.printf("Not counted:              %s that cannot be read\n", plural(int(f.Unread), "place"))
+		}
 	}
 }

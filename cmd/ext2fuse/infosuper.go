@@ -16,7 +16,9 @@ import (
 type superInfo struct {
 	Kind           string     `json:"kind"`
 	Label          string     `json:"label"`
+	LabelRaw       []byte     `json:"label_bytes,omitempty"` // as rawBytes
 	LastMounted    string     `json:"last_mounted_on"`
+	LastMountedRaw []byte     `json:"last_mounted_on_bytes,omitempty"`
 	UUID           string     `json:"uuid"`
 	Revision       uint32     `json:"revision"`
 	Features       []string   `json:"features"`
@@ -65,7 +67,7 @@ type superInfo struct {
 
 func newSuperInfo(sb *disk.Superblock) *superInfo {
 	i := &superInfo{
-		Kind: kindOf(sb), Label: sb.Label(), LastMounted: cText(sb.LastMounted[:]), UUID: uuidText(sb.UUID[:]),
+		Kind: kindOf(sb), Label: sb.Label(), LabelRaw: rawBytes(sb.Label()), LastMounted: cText(sb.LastMounted[:]), LastMountedRaw: rawBytes(cText(sb.LastMounted[:])), UUID: uuidText(sb.UUID[:]),
 		Revision: sb.RevLevel, Features: disk.FeatureNames(sb.FeatureCompat, sb.FeatureIncompat, sb.FeatureROCompat),
 		Flags: bitNames(sb.Flags, "signed_directory_hash", "unsigned_directory_hash", "test_filesystem"),
 		DefaultOptions: bitNames(sb.DefaultMountOpts, "debug", "bsdgroups", "user_xattr", "acl", "uid16",
@@ -120,8 +122,8 @@ func (i *superInfo) fields() []field {
 	revision := map[uint32]string{0: " (original)", 1: " (dynamic)"}[i.Revision]
 	list := []field{
 		{"Filesystem kind", i.Kind},
-		{"Filesystem volume name", orText(safe(i.Label), "<none>")},
-		{"Last mounted on", orText(safe(i.LastMounted), "<not available>")},
+		{"Filesystem volume name", orText(i.Label, "<none>")},
+		{"Last mounted on", orText(i.LastMounted, "<not available>")},
 		{"Filesystem UUID", orText(strings.Trim(i.UUID, "0-"), "<none>")},
 		{"Filesystem magic number", fmt.Sprintf("0x%04X", disk.Magic)},
 		{"Filesystem revision #", fmt.Sprint(i.Revision) + revision},

@@ -22,7 +22,7 @@ type logSink struct {
 }
 
 type logTarget struct {
-	level  slog.Level // what is below it is not logged; set before use
+	level  slog.LevelVar // what is below it is not logged
 	mu     sync.Mutex
 	out    io.Writer
 	system *syslog.Writer // nil until detach, and where there is no system log
@@ -46,7 +46,7 @@ func (h *logSink) detach() {
 	}
 }
 
-func (h *logSink) Enabled(_ context.Context, l slog.Level) bool { return l >= h.shared.level }
+func (h *logSink) Enabled(_ context.Context, l slog.Level) bool { return l >= h.shared.level.Level() }
 
 func (h *logSink) Handle(_ context.Context, r slog.Record) error {
 	var line strings.Builder
@@ -62,7 +62,7 @@ func (h *logSink) Handle(_ context.Context, r slog.Record) error {
 		formatAttr(&line, a)
 		return true
 	})
-	text := h.prefix + strings.ReplaceAll(line.String(), "\n", " | ")
+	text := safe(h.prefix + strings.ReplaceAll(line.String(), "\n", " | "))
 	t := h.shared
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -111,5 +111,5 @@ func oneLine(image string, err error) string {
 	if !strings.Contains(text, image) {
 		text = image + ": " + text
 	}
-	return text + hint(image, err)
+	return withImage(image, text, err) + hint(image, err)
 }

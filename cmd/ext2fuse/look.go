@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -17,7 +18,7 @@ import (
 
 var lsVerb = verb{
 	name: "ls", operands: "IMAGE [PATH…]", least: 1, most: -1,
-	doc: "list directories of an image, all names but . and .., sorted. IMAGE:PATH is another way to say IMAGE PATH.",
+	doc: "list directories of an image, without . and .., sorted. IMAGE:PATH is another way to say IMAGE PATH.",
 	flags: func(f *pflag.FlagSet) {
 		f.BoolP("long", "l", false, "with mode, links, owner, group, size and time")
 		f.BoolP("inode", "i", false, "with inode numbers")
@@ -34,7 +35,7 @@ func runLs(c *call) error {
 	failed := false
 	for i, name := range names {
 		if err := c.list(v, name, len(names) > 1, i > 0); err != nil {
-			c.warn("%s: %v", v.show(name), reason(err))
+			c.warn("%s", v.fault(name, err))
 			failed = true
 		}
 	}
@@ -65,7 +66,7 @@ func (c *call) list(v *view, name string, title, space bool) error {
 		at := path.Join(name, n)
 		a, aerr := v.attr(at, false)
 		if aerr != nil {
-			c.warn("%s: %v", v.show(at), reason(aerr))
+			c.warn("%s", v.fault(at, aerr))
 			err = errors.Join(err, aerr)
 			continue
 		}
@@ -155,7 +156,7 @@ var catVerb = verb{
 		failed := false
 		for _, name := range names {
 			if err := c.cat(v, name); err != nil {
-				c.warn("%s: %v", v.show(name), reason(err))
+				c.warn("%s", v.fault(name, err))
 				failed = true
 			}
 		}
@@ -168,10 +169,10 @@ func (c *call) cat(v *view, name string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	buf := make([]byte, 1<<20)
 	for off := int64(0); ; {
-		n, err := in.Read(buf, off)
+		n, err := in.Read(context.Background(), buf, off)
 		if _, werr := c.stdout.Write(buf[:n]); werr != nil || err != nil {
 			return errors.Join(err, werr)
 		}
@@ -184,7 +185,7 @@ func (c *call) cat(v *view, name string) error {
 
 var treeVerb = verb{
 	name: "tree", operands: "IMAGE [PATH]", least: 1, most: 2,
-	doc: "show a directory of an image and all that is below. With --json it is a nest of objects, with the attributes of each.",
+	doc: "show a directory of an image and all that is below. With --json it is a nest of objects, with the attributes of each; a name that is not UTF-8 stands in name_bytes, too, in base64, and so with all JSON.",
 	flags: func(f *pflag.FlagSet) {
 		f.Bool("json", false, "print JSON, for programs")
 	},
@@ -240,7 +241,7 @@ func (w *treeWalk) below(name string, ino uint32, fn func(name string, a ext2.At
 }
 
 func (w *treeWalk) fail(name string, err error) {
-	w.c.warn("%s: %v", w.v.show(name), reason(err))
+	w.c.warn("%s", w.v.fault(name, err))
 	w.failed = true
 }
 
@@ -268,6 +269,7 @@ func (w *treeWalk) draw(name string, ino uint32, indent string) {
 // treeNode is one object of the JSON of a tree.
 type treeNode struct {
 	Name     string      `json:"name"`
+	Bytes    []byte      `json:"name_bytes,omitempty"` // as rawBytes
 	Type     string      `json:"type"`
 	Ino      uint32      `json:"inode"`
 	Mode     string      `json:"mode"` // octal
@@ -277,7 +279,8 @@ type treeNode struct {
 	Size     int64       `json:"size"`
 	Mtime    time.Time   `json:"mtime"`
 	Target   string      `json:"target,omitempty"`
-	Device   string      `json:"device,omitempty"` // major:minor
+	Leads    []byte      `json:"target_bytes,omitempty"` // as rawBytes
+	Device   string      `json:"device,omitempty"`       // major:minor
 	Children []*treeNode `json:"children,omitempty"`
 }
 
@@ -285,7 +288,8 @@ var typeNames = map[uint8]string{disk.TypeReg: "file", disk.TypeDir: "directory"
 	disk.TypeChar: "char", disk.TypeBlock: "block", disk.TypeFIFO: "fifo", disk.TypeSocket: "socket"}
 
 func (w *treeWalk) node(name string, a ext2.Attr) *treeNode {
-	n := &treeNode{Name: path.Base(shown(name)), Type: typeNames[disk.FileType(uint16(a.Mode))], Ino: a.Ino,
+	base := path.Base(shown(name))
+	n := &treeNode{Name: base, Bytes: rawBytes(base), Type: typeNames[disk.FileType(uint16(a.Mode))], Ino: a.Ino,
 		Mode:  fmt.Sprintf("%04o", a.Mode&0o7777),
 		Nlink: a.Nlink, UID: a.UID, GID: a.GID, Size: a.Size, Mtime: mtime(a).UTC()}
 	switch a.Mode & unix.S_IFMT {
@@ -294,7 +298,7 @@ func (w *treeWalk) node(name string, a ext2.Attr) *treeNode {
 		if err != nil {
 			w.fail(name, err)
 		}
-		n.Target = target
+		n.Target, n.Leads = target, rawBytes(target)
 	case unix.S_IFCHR, unix.S_IFBLK:
 		n.Device = fmt.Sprintf("%d:%d", a.RdevMajor, a.RdevMinor)
 	case unix.S_IFDIR:

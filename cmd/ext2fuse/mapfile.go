@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -24,7 +25,9 @@ var mapVerb = verb{
 // fileMap is what map shows. Blocks are of BlockSize bytes.
 type fileMap struct {
 	Image     string    `json:"image"`
+	ImageRaw  []byte    `json:"image_bytes,omitempty"` // as rawBytes
 	Path      string    `json:"path"`
+	PathRaw   []byte    `json:"path_bytes,omitempty"`
 	Inode     uint32    `json:"inode"`
 	Size      int64     `json:"size"` // bytes
 	BlockSize int64     `json:"block_size"`
@@ -57,7 +60,7 @@ func runMap(c *call) error {
 	}
 	m, err := newFileMap(v, names[0])
 	if err != nil {
-		c.warn("%s: %v", v.show(names[0]), reason(err))
+		c.warn("%s", v.fault(names[0], err))
 		err = errQuiet
 	}
 	if err = errors.Join(err, v.fs.Close()); err != nil && m == nil {
@@ -81,11 +84,11 @@ func newFileMap(v *view, name string) (*fileMap, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer in.Put(1)
-	sb := v.fs.Super()
-	m := &fileMap{Image: v.image, Path: shown(name), Inode: in.Ino(), Size: in.Attr().Size, BlockSize: int64(v.fs.BlockSize()),
+	defer in.Put()
+	sb := v.fs.Superblock()
+	m := &fileMap{Image: v.image, ImageRaw: rawBytes(v.image), Path: shown(name), PathRaw: rawBytes(shown(name)), Inode: in.Ino(), Size: in.Attr().Size, BlockSize: int64(v.fs.BlockSize()),
 		diskBlocks: uint64(sb.BlocksCount), firstBlock: uint64(sb.FirstDataBlock), perGroup: uint64(sb.BlocksPerGroup)}
-	list, err := in.Extents()
+	list, err := in.Extents(context.Background())
 	m.fill(list, err == nil && (in.IsReg() || in.IsDir()))
 	return m, err
 }
@@ -130,7 +133,7 @@ func (m *fileMap) counts() (data, tables, holes uint64) {
 // print is the map as text.
 func (m *fileMap) print(c *call) {
 	data, tables, holes := m.counts()
-	c.printf("%s:%s: inode %d, %d bytes, blocks of %d bytes\n", m.Image, m.Path, m.Inode, m.Size, m.BlockSize)
+	c.printf("%s:%s: inode %d, %d bytes, blocks of %d bytes\n", safe(m.Image), safe(m.Path), m.Inode, m.Size, m.BlockSize)
 	c.printf("%d blocks of data, %d indirect, %d in holes; on the disk in %s\n", data, tables, holes, plural(m.Pieces, "piece"))
 	if len(m.Extents) == 0 {
 		return

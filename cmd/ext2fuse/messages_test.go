@@ -30,8 +30,8 @@ func TestUsageMessages(t *testing.T) {
 		{[]string{"-o", "RO", "a", "b"}, `unknown mount option "RO"; the nearest known one is "ro"`},
 		{[]string{"-o", "x-", "a", "b"}, `unknown mount option "x-"; the nearest known one is "xip"`},
 		{[]string{"-o", "ro=1", "a", "b"}, `mount option "ro" takes no value, but "ro=1" was given`},
-		{[]string{"-o", "offset", "a", "b"}, `mount option "offset" wants a value: offset=N[kmgt]`},
-		{[]string{"-o", "offset=", "a", "b"}, `mount option "offset" wants a value: offset=N[kmgt]`},
+		{[]string{"-o", "offset", "a", "b"}, `mount option "offset" has no value; it is offset=N[kmgt]`},
+		{[]string{"-o", "offset=", "a", "b"}, `mount option "offset" has no value; it is offset=N[kmgt]`},
 		{[]string{"-o", "offset=1q", "a", "b"}, `mount option "offset=1q": expected a number of bytes, or one with k, m, g or t behind it`},
 		{[]string{"-o", "cache_size=4k", "a", "b"}, `mount option "cache_size=4k": at least 1048576 bytes are wanted`},
 		{[]string{"-o", "max_read=1", "a", "b"}, `mount option "max_read=1": at least 4096 bytes are wanted`},
@@ -47,7 +47,10 @@ func TestUsageMessages(t *testing.T) {
 	for _, tt := range tests {
 		var stdout, stderr bytes.Buffer
 		code := run(tt.args, &stdout, &stderr)
-		want := "ext2fuse: " + tt.want + " (see ext2fuse --help)\n"
+		want := "ext2fuse: " + tt.want + "; see ext2fuse --help\n"
+		if strings.Contains(tt.want, "; ") {
+			want = "ext2fuse: " + tt.want + " (see ext2fuse --help)\n"
+		}
 		if code != exitUsage || stderr.String() != want || stdout.Len() != 0 {
 			t.Errorf("%q: exit %d\n got %q\nwant %q", tt.args, code, stderr.String(), want)
 		}
@@ -114,5 +117,24 @@ func TestHelpIsComplete(t *testing.T) {
 		if !strings.Contains(manual, ".SS ext2fuse "+v.name+" ") {
 			t.Errorf("the manual does not describe %s", v.name)
 		}
+	}
+}
+
+// A period is the end of a sentence where it ends a word.
+func TestFirstSentence(t *testing.T) {
+	for doc, want := range map[string]string{
+		"one":                              "one",
+		"one.":                             "one",
+		"one. Two. Three":                  "one",
+		"names but . and .., sorted. More": "names but . and .., sorted",
+		"all but .. and . of it":           "all but .. and . of it",
+		"print ext2fuse(8). To read it":    "print ext2fuse(8)",
+	} {
+		if got := firstSentence(doc); got != want {
+			t.Errorf("%q: %q, want %q", doc, got, want)
+		}
+	}
+	if got := firstSentence(lsVerb.doc); got != "list directories of an image, without . and .., sorted" {
+		t.Errorf("ls: %q", got)
 	}
 }

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -58,6 +60,9 @@ var mknodVerb = verb{
 			return err
 		}
 		err = makeNode(fs, p.path, o)
+		if fs.Failure() != nil {
+			return errors.Join(writeEnded(p.image, fs), fs.Close())
+		}
 		if cerr := fs.Close(); err == nil {
 			err = cerr
 		}
@@ -69,7 +74,7 @@ var mknodVerb = verb{
 }
 
 // device reads what kind of device is wanted.
-func (c *call) device() (o ext2.NewInode, err error) {
+func (c *call) device() (o ext2.CreateOptions, err error) {
 	mode, err := strconv.ParseUint(c.flags.Lookup("mode").Value.String(), 8, 12)
 	if err != nil {
 		return o, usagef("the mode is not an octal number up to 7777")
@@ -85,20 +90,20 @@ func (c *call) device() (o ext2.NewInode, err error) {
 	}
 	uid, _ := c.flags.GetUint32("uid")
 	gid, _ := c.flags.GetUint32("gid")
-	return ext2.NewInode{Mode: typ | uint32(mode), Major: uint32(major), Minor: uint32(minor),
+	return ext2.CreateOptions{Mode: typ | uint32(mode), Major: uint32(major), Minor: uint32(minor),
 		Cred: ext2.Cred{UID: uid, GID: gid}}, nil
 }
 
-func makeNode(fs *ext2.FS, name string, o ext2.NewInode) error {
+func makeNode(fs *ext2.FS, name string, o ext2.CreateOptions) error {
 	dir, err := fs.InodeByPath(path.Dir(name), true)
 	if err != nil {
 		return err
 	}
-	defer dir.Put(1)
-	in, err := dir.Create(path.Base(name), o)
+	defer dir.Put()
+	in, err := dir.Create(context.Background(), path.Base(name), o)
 	if err != nil {
 		return err
 	}
-	in.Put(1)
+	in.Put()
 	return nil
 }

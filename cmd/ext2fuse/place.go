@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	iofs "io/fs"
@@ -111,6 +112,11 @@ func (c *call) look() (*view, []string, error) {
 
 func (v *view) show(name string) string { return v.image + ":" + shown(name) }
 
+// fault says what is wrong with a path, and what to do.
+func (v *view) fault(name string, err error) string {
+	return fmt.Sprintf("%s: %v%s", v.show(name), reason(err), hintInside(v.image, err))
+}
+
 // inode is the inode a path leads to, with a reference taken.
 func (v *view) inode(name string, follow bool) (*ext2.Inode, error) {
 	return v.fs.InodeByPath(name, follow)
@@ -122,7 +128,7 @@ func (v *view) attr(name string, follow bool) (ext2.Attr, error) {
 	if err != nil {
 		return ext2.Attr{}, err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	return in.Attr(), nil
 }
 
@@ -133,12 +139,12 @@ func (v *view) list(name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	if !in.IsDir() {
 		return nil, ext2.ErrNotDir
 	}
 	var names []string
-	err = in.ReadDir(0, func(e ext2.DirEntry) bool {
+	err = in.ReadDir(context.Background(), 0, func(e ext2.DirEntry) bool {
 		if n := string(e.Name); n != "." && n != ".." {
 			names = append(names, n)
 		}
@@ -167,7 +173,7 @@ func (v *view) readlink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	return in.Readlink()
 }
 

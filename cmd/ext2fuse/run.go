@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,10 +28,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return v.main(args[1:], stdout, stderr)
 		}
 	}
+	return mount(args, stdout, stderr)
+}
+
+// mount mounts, or tells about mounting, as the arguments ask.
+func mount(args []string, stdout, stderr io.Writer) int {
 	c, err := parseCommandLine(args)
 	switch {
 	case err != nil:
-		say(stderr, "%v (see ext2fuse --help)", err)
+		say(stderr, "%v%s", err, seeHelp("ext2fuse", err))
 		return exitUsage
 	case c.help:
 		return show(stdout, helpText())
@@ -54,9 +60,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return serve(c, parent, stderr)
 }
 
-// say prints a message, one line. There is nobody to tell when that fails.
+// say prints a message, one line, of which nothing reaches a terminal as a command. There is
+// nobody to tell when that fails.
 func say(w io.Writer, format string, args ...any) {
-	_, _ = fmt.Fprintf(w, "ext2fuse: "+format+"\n", args...)
+	_, _ = fmt.Fprintf(w, "ext2fuse: %s\n", safe(fmt.Sprintf(format, args...)))
 }
 
 // show prints what was asked for.
@@ -73,7 +80,7 @@ func (c *config) check(stderr io.Writer) error {
 	case c.mount.owners.fakeRoot && c.mount.allowOther:
 		return errors.New("fakeroot and allow_other: permissions are not checked, so nobody else can be let in; leave one of them out")
 	case c.mount.noOthers && os.Geteuid() != 0:
-		return errors.New("allow_root: only root can use it; the kernel knows allow_other alone")
+		return errors.New("allow_root: only root can use it, as the kernel knows allow_other alone; leave it out")
 	}
 	if n, err := fusefs.RemoveDead(c.dir, c.mount.subtype); err != nil {
 		return err
@@ -91,7 +98,7 @@ const finishWait = 5 * time.Second
 // is unmounted.
 func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	logs := newLogSink(stderr, "ext2fuse: "+c.image+": ")
-	logs.shared.level = c.level
+	logs.shared.level.Set(c.level)
 	logger := slog.New(logs)
 	c.fs.Logger = logger
 	c.writeOptions()
@@ -107,7 +114,13 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 		// Just unmounted perhaps: umount(2) does not wait for the daemon.
 		c.fs.LockWait = finishWait
 	}
-	fs, err := ext2.Open(c.image, c.fs)
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	fs, err := ext2.Open(ctx, c.image, c.fs)
+	stop()
+	if errors.Is(err, context.Canceled) {
+		say(stderr, "%s: interrupted, and not mounted; what was begun is left to the next mount", c.image)
+		return exitInterrupt
+	}
 	if err != nil {
 		say(stderr, "%s", oneLine(c.image, err))
 		return exitMount
@@ -238,7 +251,7 @@ func attend(server *fusefs.Server, fs *ext2.FS, signals <-chan os.Signal, logger
 
 // describe logs what kind of file system was mounted (the word debug).
 func describe(logger *slog.Logger, fs *ext2.FS) {
-	sb, s := fs.Super(), fs.Statfs()
+	sb, s := fs.Superblock(), fs.Statfs()
 	logger.Info("mounted", "block_size", s.BlockSize, "groups", sb.GroupCount(),
 		"blocks_per_group", sb.BlocksPerGroup, "inodes_per_group", sb.InodesPerGroup, "inode_size", sb.InodeSize(),
 		"blocks", sb.BlocksCount, "free_blocks", s.FreeBlocks, "inodes", s.Inodes, "free_inodes", s.FreeInodes)

@@ -79,7 +79,7 @@ func (c *call) printStats(s *fusefs.Stats) {
 	if s.ReadOnly {
 		mode = "read-only"
 	}
-	c.printf("%s on %s, %s, for %s, by process %d\n\n", s.Image, s.MountPoint, mode,
+	c.printf("%s on %s, %s, for %s, by process %d\n\n", safe(orText(string(s.ImageBytes), s.Image)), safe(orText(string(s.MountPointBytes), s.MountPoint)), mode,
 		(time.Duration(s.Uptime * float64(time.Second))).Round(time.Second), s.PID)
 	rows := [][]string{{"MESSAGE", "COUNT", "ERRORS", "MEAN", "P50", "P99", "MAX"}}
 	for _, o := range s.Operations {

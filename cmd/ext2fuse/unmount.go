@@ -3,12 +3,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -25,7 +27,7 @@ var umountVerb = verb{
 		"A file system in use is left alone. The image may be named instead of the mount point",
 	flags: func(f *pflag.FlagSet) {
 		f.BoolP("lazy", "l", false, "take the mount out of the tree at once; those who use it may finish. Does not wait")
-		f.BoolP("force", "F", false, "cut off whoever uses it (root only)")
+		f.BoolP("force", "F", false, "cut off whoever uses it")
 	},
 	run: func(c *call) error {
 		var errs []error
@@ -39,13 +41,16 @@ var umountVerb = verb{
 	},
 }
 
-// unmountError tells what to do about a mount that is in use.
+// unmountError tells what to do about what cannot be unmounted.
 func unmountError(err error) error {
 	var m *fusefs.MountError
-	if errors.As(err, &m) && errors.Is(err, unix.EBUSY) {
+	switch {
+	case !errors.As(err, &m) || strings.Contains(err.Error(), "; "):
+		return err
+	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w; to see by whom: fuser -vm %s", err, m.Dir)
 	}
-	return err
+	return fmt.Errorf("%w; \"findmnt -t fuse.ext2fuse\" lists what is mounted", err)
 }
 
 // helperArgs translates what mount(8) and umount(8) call their helpers with, who are this
@@ -64,7 +69,7 @@ func helperArgs(name string, args []string) (own []string, done bool) {
 			own = append(own, a, args[i])
 		case (a == "-t" || a == "-N") && i+1 < len(args):
 			i++ // the type is our name, and mount(8) is in the namespace already
-		case len(a) < 2 || a[0] != '-' || a[1] == '-':
+		case !shortFlags(a):
 			own = append(own, a)
 		default:
 			for _, flag := range a[1:] {
@@ -73,7 +78,7 @@ func helperArgs(name string, args []string) (own []string, done bool) {
 					done = true
 				case flag == 'f':
 					own = append(own, "-F")
-				case strings.ContainsRune("snvr", flag):
+				case strings.ContainsRune("snvr", flag): // for -r see runAs
 				default:
 					own = append(own, "-"+string(flag))
 				}
@@ -86,19 +91,28 @@ func helperArgs(name string, args []string) (own []string, done bool) {
 	return own, done
 }
 
+// shortFlags tells an argument like -fv.
+func shortFlags(a string) bool { return len(a) > 1 && a[0] == '-' && a[1] != '-' }
+
 // runAs runs the program under the name it was called by.
 func runAs(name string, args []string, stdout, stderr io.Writer) int {
 	name = filepath.Base(name)
 	switch {
 	case name == "umount.fuse" && !ours(args):
 		return umountItself(args, stderr)
-	case strings.HasPrefix(name, "mount."), strings.HasPrefix(name, "umount."):
+	case strings.HasPrefix(name, "mount."):
 		own, done := helperArgs(name, args)
 		if done {
 			return exitOK
 		}
+		return mount(own, stdout, stderr) // never a verb: the source may be called like one
+	case strings.HasPrefix(name, "umount."):
+		own, _ := helperArgs(name, args)
 		code := run(own, stdout, stderr)
-		if code == exitUsage && strings.HasPrefix(name, "umount.") {
+		if code != exitOK && slices.ContainsFunc(args, func(a string) bool { return shortFlags(a) && strings.Contains(a, "r") }) {
+			say(stderr, "-r is not supported: the mount stays as it is")
+		}
+		if code == exitUsage {
 			code = exitMount // as umount(8) has it
 		}
 		return code
@@ -112,7 +126,7 @@ func runAs(name string, args []string, stdout, stderr io.Writer) int {
 // has not looked up in the mount table, was called for one of this program's.
 func ours(args []string) bool {
 	own, _ := helperArgs("umount.fuse", args)
-	return len(own) > 1 && fusefs.Serves(own[1], "ext2fuse")
+	return len(own) > 1 && fusefs.Ours(own[1])
 }
 
 // umountItself has umount(8) unmount what is somebody else's.
@@ -135,7 +149,7 @@ func end(server *fusefs.Server, fs *ext2.FS, s os.Signal, again bool, logger *sl
 		return
 	}
 	if err != nil {
-		if err := fs.Sync(); err != nil {
+		if err := fs.Sync(context.Background()); err != nil {
 			logger.Error("not everything could be made durable", "error", err)
 		}
 	}

@@ -148,13 +148,13 @@ func TestPlainUserFailures(t *testing.T) {
 	conf, _ := os.ReadFile("/etc/fuse.conf")
 	if allowed := bytes.Contains(append([]byte("\n"), conf...), []byte("\nuser_allow_other")); !allowed {
 		code, stderr := finish(t, asNobody(exec.Command(bin, "-o", "ro,allow_other", img, mnt)))
-		want := "ext2fuse: " + mnt + ": fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf (root has to add that line)\n"
+		want := "ext2fuse: " + mnt + ": fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf; root can allow it: echo user_allow_other >>/etc/fuse.conf\n"
 		if code != exitMount || stderr != want {
 			t.Errorf("allow_other: exit %d, %q; want %q", code, stderr, want)
 		}
 	}
 	for _, tt := range []struct{ options, dir, want string }{
-		{"ro,allow_root", mnt, "ext2fuse: allow_root: only root can use it; the kernel knows allow_other alone\n"},
+		{"ro,allow_root", mnt, "ext2fuse: allow_root: only root can use it, as the kernel knows allow_other alone; leave it out\n"},
 		{"ro", "/mnt", "ext2fuse: /mnt: fusermount3: user has no write access to mountpoint /mnt; mount on a directory of your own\n"},
 	} {
 		code, stderr := finish(t, asNobody(exec.Command(bin, "-o", tt.options, img, tt.dir)))

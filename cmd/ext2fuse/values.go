@@ -27,9 +27,13 @@ func (c *config) applyWord(w string) error {
 		for w := range allWords {
 			names = append(names, w.name)
 		}
-		return usagef("unknown mount option %q; the nearest known one is %q", w, nearest(name, names))
+		near := nearest(name, names)
+		if short, ok := spelledOut[strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name))]; ok {
+			near = short
+		}
+		return usagef("unknown mount option %q; the nearest known one is %q", w, near)
 	case known.needsValue() && (!hasValue || value == ""):
-		return usagef("mount option %q wants a value: %s", name, known.spelling())
+		return usagef("mount option %q has no value; it is %s", name, known.spelling())
 	case known.arg == "" && hasValue:
 		return usagef("mount option %q takes no value, but %q was given", name, w)
 	case known.apply == nil:
@@ -43,6 +47,9 @@ func (c *config) applyWord(w string) error {
 	}
 	return nil
 }
+
+// spelledOut are words that people write out.
+var spelledOut = map[string]string{"readonly": "ro", "readwrite": "rw"}
 
 func findWord(name string) *word {
 	for w := range allWords {

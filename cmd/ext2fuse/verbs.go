@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -98,7 +99,7 @@ func (v *verb) main(args []string, stdout, stderr io.Writer) int {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
-		say(stderr, "%v (see ext2fuse %s --help)", err, v.name)
+		say(stderr, "%v%s", err, seeHelp("ext2fuse "+v.name, err))
 	case !errors.Is(err, errQuiet):
 		say(stderr, "%s", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 	}
@@ -135,25 +136,44 @@ func (c *call) set(name string) bool {
 }
 
 // open opens the file system of an image as -o says. Reading leaves the image as it is,
-// so that a journal is not replayed.
+// so that a journal is not replayed. Where nothing else is said, the first damage found ends
+// writing: see writeEnded.
 func (c *call) open(image string, write bool) (*ext2.FS, error) {
 	c.config.image = image
 	c.config.writeOptions()
 	o := c.config.fs
 	o.MountPoint = ""
 	o.ReadOnly, o.NoLoad = !write, !write
-	warnings := &gate{w: c.stderr}
-	o.Logger = slog.New(newLogSink(warnings, "ext2fuse: "+image+": "))
-	fs, err := ext2.Open(image, o)
+	if o.Errors == ext2.ErrorsDefault {
+		o.Errors = ext2.ErrorsRemountRO
+	}
+	logs := newLogSink(c.stderr, "ext2fuse: "+image+": ")
+	logs.shared.level.Set(slog.LevelError) // of what a mount would warn of, info has the most
+	o.Logger = slog.New(logs)
+	fs, err := ext2.Open(context.Background(), image, o)
 	if err != nil {
 		return nil, errors.New(oneLine(image, err))
 	}
-	// Of what a mount would warn of, one thing changes what a verb shows; info has the rest.
-	warnings.open = true
-	if sb := fs.Super(); !write && sb.HasIncompat(disk.IncompatRecover) && c.verb.name != "info" {
+	if write && fs.ReadOnly() {
+		return nil, errors.Join(writeEnded(image, fs), fs.Close())
+	}
+	logs.shared.level.Set(slog.LevelInfo)
+	sb := fs.Superblock()
+	if write && sb.State&disk.StateErrors != 0 {
+		o.Logger.Warn("damage was found in it before; run e2fsck -f " + image)
+	}
+	if !write && sb.HasIncompat(disk.IncompatRecover) && c.verb.name != "info" {
 		o.Logger.Warn("the journal is not replayed: what is shown is older than it could be; a mount replays it")
 	}
 	return fs, nil
+}
+
+// writeEnded says why nothing is written to an image any more, and what to do.
+func writeEnded(image string, fs *ext2.FS) error {
+	if fs.Failure() == nil {
+		return fmt.Errorf("%s: it cannot be written to", image)
+	}
+	return fmt.Errorf("%s: nothing is written to it since damage was found; run e2fsck -f %s", image, image)
 }
 
 // gate is a writer that drops everything until it is opened.

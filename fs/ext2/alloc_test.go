@@ -58,8 +58,8 @@ func TestTwoFilesInTurn(t *testing.T) {
 				w.write(a, chunk, i<<20)
 				w.write(b, chunk, i<<20)
 			}
-			a.Put(1)
-			b.Put(1)
+			a.Put()
+			b.Put()
 			w.close()
 			ours := ext2test.Fragments(t, w.img, "/a") + ext2test.Fragments(t, w.img, "/b")
 			t.Logf("pieces: %d, the kernel's driver: %d", ours, kernel)
@@ -101,7 +101,7 @@ func TestOutOfOrder(t *testing.T) {
 				for _, at := range order {
 					w.write(f, chunk, at<<20)
 				}
-				f.Put(1)
+				f.Put()
 				w.close()
 				ours := ext2test.Fragments(t, w.img, "/f")
 				t.Logf("seed %d: %d pieces, the kernel's driver in order: %d", seed, ours, kernel)
@@ -125,7 +125,7 @@ func TestSmallFilesPack(t *testing.T) {
 			blocks = append(blocks, must(f.bmapLocked(b))(t))
 		}
 		f.mu.RUnlock()
-		f.Put(1)
+		f.Put()
 	}
 	slices.Sort(blocks)
 	span := blocks[len(blocks)-1] - blocks[0] + 1
@@ -151,7 +151,7 @@ func TestOneAllocationPerRequest(t *testing.T) {
 			t.Errorf("request %d was given its blocks in %d pieces", i, n)
 		}
 	}
-	f.Put(1)
+	f.Put()
 	w.close()
 }
 
@@ -181,14 +181,14 @@ func TestReservedBlocks(t *testing.T) {
 				t.Errorf("%d blocks are left, %d are reserved", left, reserved)
 			}
 			if !c.all {
-				_, err := w.root.Create("d", NewInode{Mode: disk.ModeDir | 0o755, Cred: c.cred})
+				_, err := w.root.Create(ctx, "d", CreateOptions{Mode: disk.ModeDir | 0o755, Cred: c.cred})
 				w.wantErr("mkdir", err, ErrNoSpace)
-				_, err = w.root.Create("s", NewInode{Mode: disk.ModeSymlink | 0o777, Target: strings.Repeat("x", 200), Cred: c.cred})
+				_, err = w.root.Create(ctx, "s", CreateOptions{Mode: disk.ModeSymlink | 0o777, Target: strings.Repeat("x", 200), Cred: c.cred})
 				w.wantErr("symlink", err, ErrNoSpace)
-				w.wantErr("setxattr", f.Setxattr("user.big", make([]byte, 600), 0, c.cred), ErrNoSpace)
-				w.wantErr("setxattr of root", f.Setxattr("user.big", make([]byte, 600), 0, Root), nil)
+				w.wantErr("setxattr", f.Setxattr(ctx, "user.big", make([]byte, 600), 0, c.cred), ErrNoSpace)
+				w.wantErr("setxattr of root", f.Setxattr(ctx, "user.big", make([]byte, 600), 0, Root), nil)
 			}
-			f.Put(1)
+			f.Put()
 			w.close()
 		})
 	}
@@ -203,26 +203,26 @@ func TestFailedCreateFreesNothing(t *testing.T) {
 		w := makeWritable(t, ext2test.Options{Size: 8 << 20, BlockSize: 1024, Inodes: 1024, Features: []string{"^dir_index"}}, Options{})
 		n := 0
 		for ; w.root.Attr().Size == 1024; n++ {
-			w.create(fmt.Sprintf("%0200d", n), disk.ModeReg).Put(1)
+			w.create(fmt.Sprintf("%0200d", n), disk.ModeReg).Put()
 		}
 		for w.dirRoom() { // until the directory needs another block
-			w.create(fmt.Sprintf("%0200d", n), disk.ModeReg).Put(1)
+			w.create(fmt.Sprintf("%0200d", n), disk.ModeReg).Put()
 			n++
 		}
 		f := w.fill("f", Root)
 		inodes := w.fs.space.freeInodes.Load() - w.fs.space.pendingIno.Load()
-		_, err := w.root.Create(strings.Repeat("y", 250), NewInode{Mode: mode | 0o600, Major: 8, Minor: 3, Target: "\x00\x08\x00\x00"})
+		_, err := w.root.Create(ctx, strings.Repeat("y", 250), CreateOptions{Mode: mode | 0o600, Major: 8, Minor: 3, Target: "\x00\x08\x00\x00"})
 		w.wantErr("create", err, ErrNoSpace)
 		if got := w.fs.space.freeBlocks.Load(); got != 0 {
 			t.Errorf("mode %o: %d blocks are free after the refusal", mode, got)
 		}
-		if err := w.fs.Sync(); err != nil {
+		if err := w.fs.Sync(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.fs.space.freeInodes.Load(); got != inodes {
 			t.Errorf("mode %o: %d inodes are free, before %d", mode, got, inodes)
 		}
-		f.Put(1)
+		f.Put()
 		w.close()
 	}
 }
@@ -254,7 +254,7 @@ func TestDeferredReuse(t *testing.T) {
 		blocks[must(f.bmapLocked(b))(t)] = true
 	}
 	f.mu.RUnlock()
-	if err := w.fs.Sync(); err != nil {
+	if err := w.fs.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
 	w.truncate(f, 4<<20)
@@ -268,7 +268,7 @@ func TestDeferredReuse(t *testing.T) {
 	}
 	f.mu.RUnlock()
 	epoch := w.fs.ckpt.Epoch()
-	err := w.fs.update(8, func() error {
+	err := w.fs.update(ctx, 8, func() error {
 		if w.fs.ckpt.Epoch() != epoch {
 			return nil // the background checkpoint came in between: nothing to see here
 		}
@@ -286,16 +286,16 @@ func TestDeferredReuse(t *testing.T) {
 	}
 	w.write(f, make([]byte, 1<<20), 4<<20) // checkpoints by itself
 	ino := f.Ino()
-	if err := w.root.Unlink("f"); err != nil {
+	if err := w.root.Unlink(ctx, "f"); err != nil {
 		t.Fatal(err)
 	}
-	f.Put(1)
+	f.Put()
 	epoch = w.fs.ckpt.Epoch()
 	g := w.create("g", disk.ModeReg)
 	if g.Ino() == ino && w.fs.ckpt.Epoch() == epoch {
 		t.Errorf("inode %d is handed out again in the epoch it was freed in", ino)
 	}
-	g.Put(1)
+	g.Put()
 	w.close()
 }
 
@@ -303,7 +303,7 @@ func TestDeferredReuse(t *testing.T) {
 // handed out, and not freed.
 func TestLyingBitmap(t *testing.T) {
 	img := ext2test.Make(t, ext2test.Options{Size: 8 << 20, BlockSize: 1024})
-	fs := must(Open(img, Options{ReadOnly: true, Logger: quiet}))(t)
+	fs := must(Open(ctx, img, Options{ReadOnly: true, Logger: quiet}))(t)
 	g := fs.groups[0]
 	own := map[uint64]bool{uint64(g.blockBitmap): true, uint64(g.inodeBitmap): true, uint64(g.inodeTable): true, uint64(g.inodeTable) + 3: true, 1: true, 2: true}
 	fs.Close()
@@ -320,8 +320,8 @@ func TestLyingBitmap(t *testing.T) {
 		}
 	}
 	f.mu.RUnlock()
-	f.Put(1)
-	w.root.Put(1)
+	f.Put()
+	w.root.Put()
 	w.fs.Close()
 }
 
@@ -391,15 +391,15 @@ func TestOrlov(t *testing.T) {
 		d := w.create(name(i), disk.ModeDir|0o755)
 		g, _ := w.fs.sb.InodeGroup(d.Ino())
 		groups[g]++
-		sub := must(d.Create("sub", NewInode{Mode: disk.ModeDir | 0o755}))(t)
-		file := must(d.Create("file", NewInode{Mode: disk.ModeReg}))(t)
+		sub := must(d.Create(ctx, "sub", CreateOptions{Mode: disk.ModeDir | 0o755}))(t)
+		file := must(d.Create(ctx, "file", CreateOptions{Mode: disk.ModeReg}))(t)
 		for _, in := range []*Inode{sub, file} {
 			if at, _ := w.fs.sb.InodeGroup(in.Ino()); at != g {
 				t.Errorf("inode %d is in group %d, its directory in %d", in.Ino(), at, g)
 			}
-			in.Put(1)
+			in.Put()
 		}
-		d.Put(1)
+		d.Put()
 	}
 	if len(groups) < 8 {
 		t.Errorf("12 directories at the top are in %d of %d groups", len(groups), len(w.fs.groups))

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"time"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
@@ -29,7 +30,7 @@ func (in *Inode) accessed() {
 		return
 	}
 	// A failure is no reason to fail the read.
-	_ = fs.update(1, func() error {
+	_ = fs.update(context.Background(), 1, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		if in.raw.Links == 0 && in.IsDir() {

@@ -2,6 +2,7 @@ package ext2
 
 import (
 	"cmp"
+	"context"
 	crand "crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -223,13 +224,13 @@ func (l *loan) mapBlocks(tables, data []uint32, blockSize int) {
 // borrow carries out steps 2 and 3; the first is behind it.
 func (fs *FS) borrow() error {
 	l := fs.journal.loan
-	if err := fs.update(loanCredits, func() error { return fs.takeLoan(l) }); err != nil {
+	if err := fs.update(context.Background(), loanCredits, func() error { return fs.takeLoan(l) }); err != nil {
 		return err
 	}
-	if err := fs.Sync(); err != nil {
+	if err := fs.commit(context.Background()); err != nil {
 		return err
 	}
-	err := fs.update(1, func() error {
+	err := fs.update(context.Background(), 1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {
 			sb.FeatureCompat |= disk.CompatHasJournal
 			sb.FeatureIncompat |= disk.IncompatRecover
@@ -237,7 +238,7 @@ func (fs *FS) borrow() error {
 			sb.State |= fs.stateFound & disk.StateValid
 		})
 	})
-	return errors.Join(err, fs.Sync())
+	return errors.Join(err, fs.commit(context.Background()))
 }
 
 // prepareLoan is what step 1 writes into free blocks. Whoever syncs next completes it.
@@ -287,15 +288,69 @@ func (fs *FS) takeRun(r candidate) error {
 	return fs.takeBlocksLocked(st, buf, r)
 }
 
-// giveBack returns what was borrowed. Everything is in its place. The superblock of a
-// cleanly unmounted file system, without the mark, is for the caller to write.
-func (fs *FS) giveBack() error {
-	l := fs.journal.loan
+// loanPins are the blocks that giving a loan back changes or goes by, kept in memory: once the
+// superblock says that there is no journal, no read is needed that might fail.
+type loanPins struct {
+	fs      *FS
+	buffers map[uint64]*cache.Buffer
+}
+
+func (p *loanPins) release() {
+	for _, b := range p.buffers {
+		b.Release()
+	}
+}
+
+func (p *loanPins) pin(block uint64, what blockio.Purpose, name string) error {
+	if p.buffers[block] != nil {
+		return nil
+	}
+	buf, err := p.fs.cache.Get(block, what)
+	if err != nil {
+		return p.fs.readError(name, disk.JournalIno, block, err)
+	}
+	p.buffers[block] = buf
+	return nil
+}
+
+// all pins everything and gives the journal's inode.
+func (p *loanPins) all() (*Inode, error) {
+	fs := p.fs
+	table, _ := fs.inodeBlock(disk.JournalIno)
+	err := errors.Join(p.pin(table, blockio.InodeTable, "inode table block"),
+		p.pin(uint64(fs.superOffset())>>fs.blockBits, blockio.Super, "superblock"))
+	if err != nil {
+		return nil, err
+	}
 	in, err := fs.journalInode()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	err = fs.update(1, func() error {
+	list, err := in.Extents(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range list {
+		if e.Level > 0 {
+			err = p.pin(e.Block, blockio.Indirect, "indirect block")
+		}
+		for g := fs.groupOf(e.Block); err == nil && g <= fs.groupOf(e.Block+e.Count-1); g++ {
+			err = errors.Join(p.pin(uint64(fs.groups[g].blockBitmap), blockio.BlockBitmap, "block bitmap"),
+				p.pin(fs.descBlock(g/fs.sb.DescPerBlock()), blockio.GroupDesc, "group descriptors"))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return in, nil
+}
+
+// giveBack returns what was borrowed; in is the journal's inode, and all that is needed is
+// pinned. Everything is in its place. The superblock of a cleanly unmounted file system,
+// without the mark, is for the caller to write.
+func (fs *FS) giveBack(in *Inode) error {
+	l := fs.journal.loan
+	err := fs.update(context.Background(), 1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {
 			l.before.restoreSuper(sb)
 			if fs.stateFound&disk.StateValid != 0 {
@@ -304,11 +359,11 @@ func (fs *FS) giveBack() error {
 			sb.State &^= disk.StateValid
 		})
 	})
-	if err = errors.Join(err, fs.Sync()); err != nil {
+	if err = errors.Join(err, fs.commit(context.Background())); err != nil {
 		return err
 	}
 	for more := true; more; {
-		err := fs.update(freeCredits, func() (err error) {
+		err := fs.update(context.Background(), freeCredits, func() (err error) {
 			more, err = (*blockMap)(in).freeRange(0, endBlock)
 			return err
 		})
@@ -316,7 +371,7 @@ func (fs *FS) giveBack() error {
 			return err
 		}
 	}
-	err = fs.update(1, func() error {
+	err = fs.update(context.Background(), 1, func() error {
 		block, off := fs.inodeBlock(disk.JournalIno)
 		table, err := fs.cache.Get(block, blockio.InodeTable)
 		if err != nil {
@@ -327,10 +382,10 @@ func (fs *FS) giveBack() error {
 		return nil
 	})
 	fs.journal.loan = nil
-	if err = errors.Join(err, fs.Sync()); err != nil {
+	if err = errors.Join(err, fs.commit(context.Background())); err != nil {
 		return err
 	}
-	return fs.update(1, func() error { return fs.changeSuper(l.before.restoreSuper) })
+	return fs.update(context.Background(), 1, func() error { return fs.changeSuper(l.before.restoreSuper) })
 }
 
 // journalInode is inode 8, which nobody else knows.

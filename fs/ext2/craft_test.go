@@ -4,6 +4,7 @@ package ext2
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"io"
 	"log/slog"
@@ -15,6 +16,9 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
+
+// ctx is the context of calls that nothing ends.
+var ctx = context.Background()
 
 // quiet is a logger for tests that damage images on purpose.
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -132,7 +136,7 @@ func (c *crafted) tryOpen(o Options) (*FS, error) {
 	if o.Logger == nil {
 		o.Logger = quiet
 	}
-	return New(c.dev.Clone(), o)
+	return New(ctx, c.dev.Clone(), o)
 }
 
 // fileIno is the inode number of /file: the first behind lost+found.

@@ -1,14 +1,14 @@
 package ext2
 
 // Cred is on whose behalf an operation runs. Permission checks are the caller's; here
-// it decides on ownership, reserved blocks and set-id bits.
+// it decides on ownership, reserved blocks and set-id bits. The zero value is root's.
 type Cred struct {
 	UID, GID uint32
 	// Groups tells whether the caller is in a group besides GID; nil is no.
 	Groups func(gid uint32) bool
 }
 
-// Root is the credential of somebody who may do all.
+// Root is the zero Cred, by name: it may do all.
 var Root = Cred{}
 
 // inGroup tells whether the caller is in the group.

@@ -31,8 +31,8 @@ func BenchmarkFarOffset(b *testing.B) {
 				w.write(f, p, off+i*bs)
 				i++
 			}
-			f.Put(1)
-			w.root.Put(1)
+			f.Put()
+			w.root.Put()
 			w.fs.Close()
 		})
 	}
@@ -56,17 +56,17 @@ func BenchmarkLateGroup(b *testing.B) {
 				n := name(i % 4096)
 				if i >= 4096 {
 					b.StopTimer()
-					if err := w.root.Unlink(n); err != nil {
+					if err := w.root.Unlink(ctx, n); err != nil {
 						b.Fatal(err)
 					}
 					b.StartTimer()
 				}
 				f := w.create(n, disk.ModeReg|0o644)
 				w.write(f, p, 0)
-				f.Put(1)
+				f.Put()
 				i++
 			}
-			w.root.Put(1)
+			w.root.Put()
 			w.fs.Close()
 		})
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test/hostile"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 var updateDamage = flag.Bool("update-damage", false, "write what was found into testdata/damage.txt and docs/DAMAGE.md")
@@ -160,7 +161,7 @@ func (c *damageCase) use(t *testing.T, dev *blockiotest.Mem) (answer string) {
 	g := &guard{t: t, boot: dev.Bytes(0, disk.SuperblockOffset)}
 	fault := blockiotest.NewFault(dev)
 	fault.Fail(blockiotest.Rule{AnyOp: true, Match: g.look})
-	fs, err := New(fault, Options{Logger: testLogger(&log), Errors: ErrorsContinue, testing: Hooks{Wrap: g.wrap}})
+	fs, err := New(ctx, fault, Options{Logger: testLogger(&log), Errors: ErrorsContinue, testing: testhook.Hooks{Wrap: g.wrap}})
 	if err != nil {
 		return c.found(answerRefused, "", err.Error())
 	}
@@ -169,7 +170,7 @@ func (c *damageCase) use(t *testing.T, dev *blockiotest.Mem) (answer string) {
 	if root, err := fs.Root(); err == nil {
 		seen := map[uint32]bool{}
 		probe(faults, seen, root, "/")
-		root.Put(1)
+		root.Put()
 	}
 	said := logged(log.String())
 	for i, path := range slices.Sorted(maps.Keys(faults)) {
@@ -205,7 +206,7 @@ func (c *damageCase) work(t *testing.T, fs *FS) {
 	if err != nil {
 		return
 	}
-	defer root.Put(1)
+	defer root.Put()
 	m := newMixer(t, fs, 1)
 	m.damaged = true
 	defer m.close()
@@ -215,28 +216,28 @@ func (c *damageCase) work(t *testing.T, fs *FS) {
 		if err != nil || !in.IsReg() {
 			continue
 		}
-		_, err = in.Write(content(in, 3000), 5000, WriteOptions{})
+		_, err = in.Write(ctx, content(in, 3000), 5000, WriteOptions{})
 		m.check(path, err)
 		size := int64(500)
-		m.check(path, in.SetAttr(SetAttr{Size: &size}))
-		m.check(path, in.Setxattr("user.new", []byte("value"), 0, Root))
-		in.Put(1)
+		m.check(path, in.SetAttr(ctx, SetAttr{Size: &size}))
+		m.check(path, in.Setxattr(ctx, "user.new", []byte("value"), 0, Root))
+		in.Put()
 	}
 	for i := range 10 {
-		in, err := root.Create(fmt.Sprint("new-", i), NewInode{Mode: disk.ModeDir | 0o755})
+		in, err := root.Create(ctx, fmt.Sprint("new-", i), CreateOptions{Mode: disk.ModeDir | 0o755})
 		m.check("mkdir", err)
 		if err == nil {
-			in.Put(1)
+			in.Put()
 		}
 	}
-	m.check("rename", root.Rename("new-1", root, "renamed", 0, Root))
-	m.check("rmdir", root.Rmdir("new-2"))
-	m.check("rename", root.Rename("a", root, "moved", 0, Root))
+	m.check("rename", root.Rename(ctx, "new-1", root, "renamed", 0, Root))
+	m.check("rmdir", root.Rmdir(ctx, "new-2"))
+	m.check("rename", root.Rename(ctx, "a", root, "moved", 0, Root))
 	if dir, err := root.Lookup("indexed"); err == nil {
 		for i := range 20 {
-			m.check("unlink", dir.Unlink(fmt.Sprint("a-name-of-some-length-", i)))
+			m.check("unlink", dir.Unlink(ctx, fmt.Sprint("a-name-of-some-length-", i)))
 		}
-		dir.Put(1)
+		dir.Put()
 	}
 }
 
@@ -276,7 +277,7 @@ func probe(faults map[string]error, seen map[uint32]bool, in *Inode, path string
 	case in.IsReg():
 		p := make([]byte, 64<<10)
 		for off := int64(0); off < in.Attr().Size; off += int64(len(p)) {
-			_, err := in.Read(p, off)
+			_, err := in.Read(ctx, p, off)
 			note(err)
 		}
 	case in.IsSymlink():
@@ -285,7 +286,7 @@ func probe(faults map[string]error, seen map[uint32]bool, in *Inode, path string
 	case in.IsDir() && !seen[in.Ino()]:
 		seen[in.Ino()] = true
 		var list []string
-		note(in.ReadDir(0, func(e DirEntry) bool {
+		note(in.ReadDir(ctx, 0, func(e DirEntry) bool {
 			list = append(list, string(e.Name))
 			return true
 		}))
@@ -300,7 +301,7 @@ func probe(faults map[string]error, seen map[uint32]bool, in *Inode, path string
 				continue
 			}
 			probe(faults, seen, child, below)
-			child.Put(1)
+			child.Put()
 		}
 		if _, err := in.Lookup("not-there"); !errors.Is(err, ErrNotExist) {
 			note(err)
@@ -395,25 +396,25 @@ func TestInodeBitmapLies(t *testing.T) {
 	kept := w.create("kept", disk.ModeReg|0o644)
 	w.write(kept, []byte("content"), 0)
 	ino := kept.Ino()
-	kept.Put(1)
+	kept.Put()
 	w.close()
 	ext2test.DebugfsWrite(t, w.img, fmt.Sprintf("freei <%d>", ino))
 	var log bytes.Buffer
 	w.open(Options{Logger: testLogger(&log), Errors: ErrorsContinue})
-	if _, err := w.root.Create("new", NewInode{Mode: disk.ModeReg | 0o644}); !isCorrupt(err) {
+	if _, err := w.root.Create(ctx, "new", CreateOptions{Mode: disk.ModeReg | 0o644}); !isCorrupt(err) {
 		t.Errorf("the inode was given away: %v", err)
 	}
-	w.create("new", disk.ModeReg|0o644).Put(1)
+	w.create("new", disk.ModeReg|0o644).Put()
 	kept = must(w.root.Lookup("kept"))(t)
 	p := make([]byte, 7)
-	if _, err := kept.Read(p, 0); err != nil || string(p) != "content" {
+	if _, err := kept.Read(ctx, p, 0); err != nil || string(p) != "content" {
 		t.Errorf("the file has %q, %v", p, err)
 	}
-	kept.Put(1)
+	kept.Put()
 	if n := strings.Count(log.String(), "has an inode free that is in use"); n != 1 {
 		t.Errorf("the log says it %d times", n)
 	}
-	w.root.Put(1)
+	w.root.Put()
 	if err := w.fs.Close(); err != nil {
 		t.Error(err)
 	}

@@ -37,12 +37,12 @@ func (in *Inode) Lookup(name string) (*Inode, error) {
 		return nil, ErrNotDir
 	}
 	if name == "." {
-		in.Ref(1)
+		in.Ref()
 		return in, nil
 	}
 	child, err := in.lookup(name)
 	if err != nil && child != nil {
-		child.Put(1) // without the lock: the last reference may delete
+		child.Put() // without the lock: the last reference may delete
 		child = nil
 	}
 	return child, err
@@ -62,17 +62,6 @@ func (in *Inode) lookup(name string) (*Inode, error) {
 	return in.child(pos.ino, name)
 }
 
-// Listed is Lookup for an entry of the directory that ReadDir gave, "." and ".."
-// excepted: it makes the same checks without looking for the name again.
-func (in *Inode) Listed(ino uint32) (*Inode, error) {
-	child, err := in.child(ino, "an entry")
-	if err != nil && child != nil {
-		child.Put(1)
-		child = nil
-	}
-	return child, err
-}
-
 // child is the inode that an entry leads to, with a reference taken: it is the caller's
 // to give back with an error, too, and not inside an operation or under a lock.
 func (in *Inode) child(ino uint32, name string) (*Inode, error) {
@@ -87,9 +76,9 @@ func (in *Inode) child(ino uint32, name string) (*Inode, error) {
 	return child, in.adopt(child, name)
 }
 
-// LookupIno is the inode number that name stands for in the directory. The inode is not
+// lookupIno is the inode number that name stands for in the directory. The inode is not
 // looked at.
-func (in *Inode) LookupIno(name string) (uint32, error) {
+func (in *Inode) lookupIno(name string) (uint32, error) {
 	if !in.IsDir() {
 		return 0, ErrNotDir
 	}

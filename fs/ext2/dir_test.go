@@ -61,14 +61,14 @@ func checkDir(t *testing.T, in *Inode, want map[string]uint32) {
 	t.Helper()
 	i := 0
 	for name, ino := range want {
-		if got, err := in.LookupIno(name); got != ino || err != nil {
+		if got, err := in.lookupIno(name); got != ino || err != nil {
 			t.Fatalf("%q: inode %d, %v; want %d", name, got, err, ino)
 		}
 		if i++; len(want) > 10000 && i%8 != 0 {
 			continue
 		}
 		absent := name[:len(name)-1] + "\x7f"
-		if got, err := in.LookupIno(absent); !errors.Is(err, ErrNotExist) {
+		if got, err := in.lookupIno(absent); !errors.Is(err, ErrNotExist) {
 			t.Fatalf("%q: inode %d, %v; it does not exist", absent, got, err)
 		}
 	}
@@ -104,7 +104,7 @@ func checkDir(t *testing.T, in *Inode, want map[string]uint32) {
 	for range 50 {
 		i := rng.IntN(len(cookies))
 		var next listed
-		if err := in.ReadDir(cookies[i], func(e DirEntry) bool {
+		if err := in.ReadDir(ctx, cookies[i], func(e DirEntry) bool {
 			next = listed{string(e.Name), e.Ino, direntTypes[e.Type]}
 			return false
 		}); err != nil {
@@ -361,7 +361,7 @@ func TestLookupNames(t *testing.T) {
 		if _, err := c.in.Lookup(c.name); !errors.Is(err, c.want) {
 			t.Errorf("%.20q: %v, want %v", c.name, err, c.want)
 		}
-		if _, err := c.in.LookupIno(c.name); !errors.Is(err, c.want) {
+		if _, err := c.in.lookupIno(c.name); !errors.Is(err, c.want) {
 			t.Errorf("%.20q: %v, want %v", c.name, err, c.want)
 		}
 	}
@@ -370,9 +370,9 @@ func TestLookupNames(t *testing.T) {
 		if err != nil || in.Ino() != want {
 			t.Fatalf("%q: %v, %v", name, in, err)
 		}
-		in.Put(1)
+		in.Put()
 	}
-	if err := file.ReadDir(0, nil); !errors.Is(err, ErrNotDir) {
+	if err := file.ReadDir(ctx, 0, nil); !errors.Is(err, ErrNotDir) {
 		t.Errorf("listing a file: %v", err)
 	}
 }

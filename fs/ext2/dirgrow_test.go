@@ -15,7 +15,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
 
-// linkMany gives one inode names in a directory, MaxLinks at most to one inode. It returns
+// linkMany gives one inode names in a directory, disk.MaxLinks at most to one inode. It returns
 // the names.
 func (w *writable) linkMany(dir *Inode, from, n int, form string) []string {
 	w.Helper()
@@ -25,15 +25,15 @@ func (w *writable) linkMany(dir *Inode, from, n int, form string) []string {
 		name := fmt.Sprintf(form, from+i)
 		if i%30_000 == 0 {
 			if in != nil {
-				in.Put(1)
+				in.Put()
 			}
-			in = must(dir.Create(name, NewInode{Mode: disk.ModeReg | 0o644}))(w)
-		} else if err := dir.Link(name, in, Root); err != nil {
+			in = must(dir.Create(ctx, name, CreateOptions{Mode: disk.ModeReg | 0o644}))(w)
+		} else if err := dir.Link(ctx, name, in, Root); err != nil {
 			w.Fatalf("name %d: %v", i, err)
 		}
 		names = append(names, name)
 	}
-	in.Put(1)
+	in.Put()
 	return names
 }
 
@@ -57,15 +57,15 @@ func TestTreeGrows(t *testing.T) {
 			var kept []string
 			for i, n := range names {
 				if i%30_000 != 0 && i%3 == 0 {
-					w.wantErr(n, d.Unlink(n), nil)
+					w.wantErr(n, d.Unlink(ctx, n), nil)
 				} else {
 					kept = append(kept, n)
 				}
 			}
 			kept = append(kept, w.linkMany(d, c.n, c.n/3, c.form)...)
 			in := must(d.Lookup(kept[0]))(t)
-			w.wantErr("a name that is there", d.Link(kept[1], in, Root), ErrExist)
-			in.Put(1)
+			w.wantErr("a name that is there", d.Link(ctx, kept[1], in, Root), ErrExist)
+			in.Put()
 			if a := d.Attr(); a.Flags&disk.InodeIndex == 0 {
 				t.Error("the directory has no index")
 			}
@@ -82,18 +82,18 @@ func TestTreeGrows(t *testing.T) {
 			if want := 2; c.bs == 1024 && levels != want {
 				t.Errorf("the tree has %d levels of tables, want %d", levels, want)
 			}
-			d.Put(1)
+			d.Put()
 			w.close()
 
 			w.open(Options{ReadOnly: true})
 			d = must(w.root.Lookup("d"))(t)
 			for _, n := range kept {
-				if _, err := d.LookupIno(n); err != nil {
+				if _, err := d.lookupIno(n); err != nil {
 					t.Fatalf("%s: %v", n, err)
 				}
 			}
-			d.Put(1)
-			w.root.Put(1)
+			d.Put()
+			w.root.Put()
 			w.fs.Close()
 			if ext2test.NoKernelMount() != "" || c.bs > ext2test.MaxKernelBlock {
 				return
@@ -125,11 +125,11 @@ func TestTreeFull(t *testing.T) {
 		var err error
 		if n%30_000 == 0 {
 			if in != nil {
-				in.Put(1)
+				in.Put()
 			}
-			in, err = d.Create(name, NewInode{Mode: disk.ModeReg})
+			in, err = d.Create(ctx, name, CreateOptions{Mode: disk.ModeReg})
 		} else {
-			err = d.Link(name, in, Root)
+			err = d.Link(ctx, name, in, Root)
 		}
 		if errors.Is(err, ErrNoSpace) {
 			break
@@ -142,13 +142,13 @@ func TestTreeFull(t *testing.T) {
 		t.Fatalf("the image is full after %d names; the tree was to be", n)
 	}
 	for i := range n {
-		if _, err := d.LookupIno(fmt.Sprintf("%0255d", i)); err != nil {
+		if _, err := d.lookupIno(fmt.Sprintf("%0255d", i)); err != nil {
 			t.Fatalf("name %d: %v", i, err)
 		}
 	}
 	t.Logf("%d names, %d bytes", n, d.Attr().Size)
-	in.Put(1)
-	d.Put(1)
+	in.Put()
+	d.Put()
 	w.close()
 }
 
@@ -160,7 +160,7 @@ func TestLinearDirectoryCosts(t *testing.T) {
 	d := w.create("d", disk.ModeDir|0o755)
 	w.linkMany(d, 0, n, "name-%07d")
 	in := must(d.Lookup(name(0)))(t)
-	w.wantErr("warm up", d.Unlink(name(n/2)), nil)
+	w.wantErr("warm up", d.Unlink(ctx, name(n/2)), nil)
 	gets := func(f func()) uint64 {
 		before := w.fs.cache.Stats()
 		f()
@@ -174,11 +174,11 @@ func TestLinearDirectoryCosts(t *testing.T) {
 		most uint64
 		f    func(i int)
 	}{
-		{"finding", 6, func(int) { _, _ = d.LookupIno(name(rnd.IntN(n))) }},
-		{"not finding", 1, func(i int) { _, _ = d.LookupIno(fmt.Sprint("none", i)) }},
-		{"adding", 16, func(i int) { w.wantErr("add", d.Link(name(n+i), in, Root), nil) }},
-		{"removing", 20, func(i int) { w.wantErr("remove", d.Unlink(name(n+i)), nil) }},
-		{"adding in gaps", 16, func(i int) { w.wantErr("add", d.Link(name(n+i), in, Root), nil) }},
+		{"finding", 6, func(int) { _, _ = d.lookupIno(name(rnd.IntN(n))) }},
+		{"not finding", 1, func(i int) { _, _ = d.lookupIno(fmt.Sprint("none", i)) }},
+		{"adding", 16, func(i int) { w.wantErr("add", d.Link(ctx, name(n+i), in, Root), nil) }},
+		{"removing", 20, func(i int) { w.wantErr("remove", d.Unlink(ctx, name(n+i)), nil) }},
+		{"adding in gaps", 16, func(i int) { w.wantErr("add", d.Link(ctx, name(n+i), in, Root), nil) }},
 	} {
 		got := gets(func() {
 			for i := range each {
@@ -190,8 +190,8 @@ func TestLinearDirectoryCosts(t *testing.T) {
 			t.Errorf("%s a name touches %d blocks, at most %d were expected", c.what, got/each, c.most)
 		}
 	}
-	in.Put(1)
-	d.Put(1)
+	in.Put()
+	d.Put()
 	w.close()
 }
 
@@ -204,14 +204,14 @@ func TestListingWhileChanging(t *testing.T) {
 				rnd := rand.New(rand.NewPCG(seed, 9))
 				w := makeWritable(t, ext2test.Options{Size: 32 << 20, BlockSize: 1024, Features: []string{features}}, Options{})
 				d := w.create("d", disk.ModeDir|0o755)
-				in := must(d.Create("first", NewInode{Mode: disk.ModeReg}))(t)
+				in := must(d.Create(ctx, "first", CreateOptions{Mode: disk.ModeReg}))(t)
 				stay := map[string]bool{"first": true, ".": true, "..": true}
 				var come []string
 				next := 0
 				add := func(stays bool) {
 					name := fmt.Sprintf("%d%s", next, strings.Repeat("x", rnd.IntN(60)))
 					next++
-					w.wantErr("link", d.Link(name, in, Root), nil)
+					w.wantErr("link", d.Link(ctx, name, in, Root), nil)
 					if stays {
 						stay[name] = true
 					} else {
@@ -226,7 +226,7 @@ func TestListingWhileChanging(t *testing.T) {
 				for more := true; more; {
 					more = false
 					left := rnd.IntN(40) + 1
-					err := d.ReadDir(cookie, func(e DirEntry) bool {
+					err := d.ReadDir(ctx, cookie, func(e DirEntry) bool {
 						if left--; left < 0 {
 							more = true
 							return false
@@ -241,7 +241,7 @@ func TestListingWhileChanging(t *testing.T) {
 					for range rnd.IntN(30) {
 						if len(come) > 0 && rnd.IntN(2) == 0 {
 							i := rnd.IntN(len(come))
-							w.wantErr("unlink", d.Unlink(come[i]), nil)
+							w.wantErr("unlink", d.Unlink(ctx, come[i]), nil)
 							come[i] = come[len(come)-1]
 							come = come[:len(come)-1]
 						} else if next < 9000 {
@@ -259,8 +259,8 @@ func TestListingWhileChanging(t *testing.T) {
 						t.Errorf("seed %d: %q came %d times", seed, name, n)
 					}
 				}
-				in.Put(1)
-				d.Put(1)
+				in.Put()
+				d.Put()
 				w.close()
 			})
 		}
@@ -276,21 +276,21 @@ func BenchmarkAddName(b *testing.B) {
 				w := makeWritable(b, ext2test.Options{Size: 256 << 20, BlockSize: 4096, Features: []string{features}}, Options{})
 				d := w.create("d", disk.ModeDir|0o755)
 				w.linkMany(d, 0, n, "name-%07d")
-				in := must(d.Create("more", NewInode{Mode: disk.ModeReg}))(b)
+				in := must(d.Create(ctx, "more", CreateOptions{Mode: disk.ModeReg}))(b)
 				i := 0
 				for b.Loop() {
 					if i%30_000 == 29_999 {
-						in.Put(1)
-						in = must(d.Create(fmt.Sprint("more", i), NewInode{Mode: disk.ModeReg}))(b)
+						in.Put()
+						in = must(d.Create(ctx, fmt.Sprint("more", i), CreateOptions{Mode: disk.ModeReg}))(b)
 					}
-					if err := d.Link(fmt.Sprintf("new-%07d", i), in, Root); err != nil {
+					if err := d.Link(ctx, fmt.Sprintf("new-%07d", i), in, Root); err != nil {
 						b.Fatal(err)
 					}
 					i++
 				}
-				in.Put(1)
-				d.Put(1)
-				w.root.Put(1)
+				in.Put()
+				d.Put()
+				w.root.Put()
 				w.fs.Close()
 			})
 		}

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"errors"
 	"syscall"
 
@@ -43,11 +44,13 @@ var (
 	ErrTooManyLinks = &Error{"too many links", syscall.EMLINK}
 	ErrPerm         = &Error{"operation not permitted", syscall.EPERM}
 	ErrClosed       = &Error{"the file system is closed", syscall.EBADF}
+	ErrLoop         = &Error{"too many levels of symbolic links", syscall.ELOOP}
 )
 
 // Errno maps an error of this package to the errno a system call would give. It is
 // the only place that does. Damage found in the image and every failure of the
-// device are EIO: what errno the host had for them says nothing about the file.
+// device are EIO: what errno the host had for them says nothing about the file. The end
+// of a context is EINTR.
 func Errno(err error) syscall.Errno {
 	if err == nil {
 		return 0
@@ -59,6 +62,9 @@ func Errno(err error) syscall.Errno {
 	var known *Error
 	if errors.As(err, &known) {
 		return known.errno
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return syscall.EINTR
 	}
 	return syscall.EIO
 }

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"math/bits"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
@@ -19,8 +20,13 @@ type Extent struct {
 
 // Extents are the blocks of an inode in file order, each indirect block before what it
 // maps; what no extent of level 0 covers is a hole. The attribute block is not among them.
-// With an error they are those that were found before it.
-func (in *Inode) Extents() ([]Extent, error) {
+// With an error, also when ctx ends, they are those that were found before it.
+func (in *Inode) Extents(ctx context.Context) ([]Extent, error) {
+	list, err := in.extents(ctx)
+	return list, in.stopped(ctx, err, "mapping")
+}
+
+func (in *Inode) extents(ctx context.Context) ([]Extent, error) {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	if !in.IsReg() && !in.IsDir() && (!in.IsSymlink() || in.raw.FastSymlink(in.fs.sb)) {
@@ -36,7 +42,7 @@ func (in *Inode) Extents() ([]Extent, error) {
 	for depth := 1; depth <= maxDepth; depth++ {
 		if ptr := in.raw.Block[disk.IndBlock+depth-1]; ptr != 0 {
 			w.depth = depth
-			if err := w.tree(base, ptr, depth); err != nil {
+			if err := w.tree(ctx, base, ptr, depth); err != nil {
 				return w.list, err
 			}
 		}
@@ -85,7 +91,10 @@ func (w *extentWalk) count(file uint64, ptr uint32) error {
 
 // tree takes the table of a level that ptr points to, which maps the file from a block
 // on, and all below it.
-func (w *extentWalk) tree(file uint64, ptr uint32, level int) error {
+func (w *extentWalk) tree(ctx context.Context, file uint64, ptr uint32, level int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	w.path.n = w.depth - level
 	buf, err := w.m.table(&w.path, file, ptr)
 	if err != nil {
@@ -104,7 +113,7 @@ func (w *extentWalk) tree(file uint64, ptr uint32, level int) error {
 		case level == 1:
 			err = w.add(at, p)
 		case p != 0:
-			err = w.tree(at, p, level-1)
+			err = w.tree(ctx, at, p, level-1)
 		}
 		if err != nil {
 			return err
@@ -114,10 +123,15 @@ func (w *extentWalk) tree(file uint64, ptr uint32, level int) error {
 }
 
 // FreeRuns calls fn with the runs of free blocks, from the first block on, until fn
-// returns false. Those that a writer freed and may not hand out yet count as free.
-func (fs *FS) FreeRuns(fn func(block, n uint64) bool) error {
+// returns false. Those that a writer freed and may not hand out yet count as free. Both are
+// numbers of blocks. No lock is held while fn runs. When ctx ends it stops before the next
+// block group.
+func (fs *FS) FreeRuns(ctx context.Context, fn func(block, n uint64) bool) error {
 	var first, n uint64
 	for g := range uint32(len(fs.groups)) {
+		if err := ctx.Err(); err != nil {
+			return stopped(ctx, err, "looking for free blocks")
+		}
 		block := uint64(fs.groups[g].blockBitmap)
 		buf, err := fs.cache.Get(block, blockio.BlockBitmap)
 		if err != nil {

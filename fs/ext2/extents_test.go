@@ -26,13 +26,13 @@ func TestExtents(t *testing.T) {
 			}
 		}
 		img := ext2test.Make(t, ext2test.Options{BlockSize: bs, Size: 32 << 20, Root: root})
-		fs := must(Open(img, Options{ReadOnly: true, Logger: quiet}))(t)
+		fs := must(Open(ctx, img, Options{ReadOnly: true, Logger: quiet}))(t)
 		top := must(fs.Root())(t)
 		for _, name := range []string{"far", "empty", "direct", "single", "double", "lost+found"} {
 			in := must(top.Lookup(name))(t)
 			var got []string
 			next := uint64(0)
-			for _, e := range must(in.Extents())(t) {
+			for _, e := range must(in.Extents(ctx))(t) {
 				if e.Level == 0 && e.File < next {
 					t.Errorf("%s: %+v lies before file block %d", name, e, next)
 				}
@@ -43,13 +43,13 @@ func TestExtents(t *testing.T) {
 					got = append(got, fmt.Sprint(e.Block+i))
 				}
 			}
-			in.Put(1)
+			in.Put()
 			_, list, _ := strings.Cut(ext2test.Debugfs(t, img, "blocks /"+name), "/"+name)
 			if want := strings.Fields(list); !slices.Equal(got, want) {
 				t.Errorf("%d-byte blocks, %s: %d blocks that are not the %d of debugfs", bs, name, len(got), len(want))
 			}
 		}
-		top.Put(1)
+		top.Put()
 		fs.Close()
 	}
 }
@@ -60,9 +60,9 @@ func TestFreeRuns(t *testing.T) {
 	for i := range 40 {
 		in := w.create(fmt.Sprintf("f%d", i), disk.ModeReg|0o644)
 		w.write(in, make([]byte, (i%7+1)*5000), 0)
-		in.Put(1)
+		in.Put()
 		if i%3 == 2 {
-			if err := w.root.Unlink(fmt.Sprintf("f%d", i-1)); err != nil {
+			if err := w.root.Unlink(ctx, fmt.Sprintf("f%d", i-1)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -88,11 +88,11 @@ func TestFreeRuns(t *testing.T) {
 			}
 		}
 	}
-	fs := must(Open(w.img, Options{ReadOnly: true, Logger: quiet}))(t)
+	fs := must(Open(ctx, w.img, Options{ReadOnly: true, Logger: quiet}))(t)
 	defer fs.Close()
 	n := 0
 	end := uint64(0)
-	if err := fs.FreeRuns(func(block, count uint64) bool {
+	if err := fs.FreeRuns(ctx, func(block, count uint64) bool {
 		if block <= end {
 			t.Errorf("a run at %d touches the one that ends at %d", block, end)
 		}
@@ -118,25 +118,25 @@ func TestAllocationOptions(t *testing.T) {
 	group := func(ino uint32) uint32 { g, _ := w.fs.sb.InodeGroup(ino); return g }
 	below := func() uint32 {
 		t.Helper()
-		in := must(top.Create("d"+fmt.Sprint(len(w.fs.opts.MountPoint), w.fs.opts.OldAlloc), NewInode{Mode: disk.ModeDir | 0o755}))(t)
-		defer in.Put(1)
+		in := must(top.Create(ctx, "d"+fmt.Sprint(len(w.fs.opts.MountPoint), w.fs.opts.OldAlloc), CreateOptions{Mode: disk.ModeDir | 0o755}))(t)
+		defer in.Put()
 		return group(in.Ino())
 	}
 	// The parent's group is the fullest one.
-	f := must(top.Create("full", NewInode{Mode: disk.ModeReg | 0o644}))(t)
+	f := must(top.Create(ctx, "full", CreateOptions{Mode: disk.ModeReg | 0o644}))(t)
 	w.write(f, make([]byte, 1<<20), 0)
-	f.Put(1)
+	f.Put()
 	if g := below(); g != group(topIno) {
 		t.Errorf("Orlov put a directory into group %d, its parent is in group %d", g, group(topIno))
 	}
-	top.Put(1)
+	top.Put()
 	w.close()
 	w.open(Options{OldAlloc: true})
 	top = must(w.root.Lookup("top"))(t)
 	if g := below(); g == group(topIno) {
 		t.Errorf("oldalloc put a directory into its parent's group %d, the fullest", g)
 	}
-	top.Put(1)
+	top.Put()
 	w.close()
 
 	pieces := map[bool]int{}
@@ -147,8 +147,8 @@ func TestAllocationOptions(t *testing.T) {
 			w.write(a, make([]byte, 32<<10), i<<15)
 			w.write(b, make([]byte, 32<<10), i<<15)
 		}
-		a.Put(1)
-		b.Put(1)
+		a.Put()
+		b.Put()
 		w.close()
 		pieces[off] = ext2test.Fragments(t, w.img, "/a") + ext2test.Fragments(t, w.img, "/b")
 	}

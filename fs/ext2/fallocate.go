@@ -1,6 +1,8 @@
 package ext2
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"math"
 
@@ -23,9 +25,11 @@ const (
 // hole there, or makes the range zeros. ext2 has no blocks that are allocated and not
 // written, so allocating writes zeros. Nor may it have blocks behind the end of a file:
 // e2fsck would make the file longer. So FallocKeepSize is supported as far as the block
-// that the file ends in.
-// Collapsing and inserting are not supported.
-func (in *Inode) Fallocate(mode uint32, off, n int64, o WriteOptions) error {
+// that the file ends in. Collapsing and inserting are not supported.
+//
+// When ctx ends, what was allocated or punched until then stays, and without
+// FallocKeepSize the file is as long as was allocated.
+func (in *Inode) Fallocate(ctx context.Context, mode uint32, off, n int64, o WriteOptions) error {
 	if err := in.readable(); err != nil {
 		if err == ErrInvalid {
 			err = ErrNoDevice
@@ -56,18 +60,18 @@ func (in *Inode) Fallocate(mode uint32, off, n int64, o WriteOptions) error {
 		return ErrNotSupported
 	}
 	if mode&(FallocPunchHole|FallocZeroRange) != 0 {
-		if err := in.punch(mode, off, n, &o); err != nil || mode&FallocPunchHole != 0 {
-			return in.settleAfter(err)
+		if err := in.punch(ctx, mode, off, n, &o); err != nil || mode&FallocPunchHole != 0 {
+			return in.settleAfter(ctx, err, "freeing blocks of")
 		}
 	}
-	return in.settleAfter(in.fill(mode, off, n, &o))
+	return in.settleAfter(ctx, in.fill(ctx, mode, off, n, &o), "allocating blocks of")
 }
 
 // punch makes [off, off+n) read as zeros: whole blocks are freed, parts of blocks zeroed.
-func (in *Inode) punch(mode uint32, off, n int64, o *WriteOptions) error {
+func (in *Inode) punch(ctx context.Context, mode uint32, off, n int64, o *WriteOptions) error {
 	bs := int64(in.fs.blockSize)
 	for more := true; more; {
-		err := in.change(freeCredits, func() (err error) {
+		err := in.change(ctx, freeCredits, func() (err error) {
 			if in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0 {
 				return ErrPerm
 			}
@@ -111,11 +115,11 @@ func (in *Inode) changedLocked(o *WriteOptions) {
 // fill allocates the holes in [off, off+n) and writes zeros there, one operation for
 // each stretch of writePieces runs. Without FallocKeepSize the file grows as far as it
 // got.
-func (in *Inode) fill(mode uint32, off, n int64, o *WriteOptions) error {
+func (in *Inode) fill(ctx context.Context, mode uint32, off, n int64, o *WriteOptions) error {
 	bits := in.fs.blockBits
 	at, end := uint64(off)>>bits, (uint64(off+n)+uint64(in.fs.blockSize)-1)>>bits
 	for at < end {
-		err := in.change(writeCredits, func() (err error) {
+		err := in.change(ctx, writeCredits, func() (err error) {
 			if err := in.mayWriteLocked(int64(in.raw.Size)); err != nil {
 				return err
 			}
@@ -191,13 +195,19 @@ func (fs *FS) zeroBlocks(block, n uint64) error {
 }
 
 // Trim tells the device about free space in [start, start+n) bytes of the file system,
-// in runs of at least min bytes, and returns how many bytes that were (FITRIM).
-func (fs *FS) Trim(start, n, minLen uint64) (uint64, error) {
-	if err := fs.begin(0); err != nil {
+// in runs of at least minLen bytes, and returns how many bytes that were (FITRIM). When ctx
+// ends it stops with the block group at hand.
+func (fs *FS) Trim(ctx context.Context, start, n, minLen uint64) (uint64, error) {
+	trimmed, err := fs.trim(ctx, start, n, minLen)
+	return trimmed, stopped(ctx, err, "trimming free space")
+}
+
+func (fs *FS) trim(ctx context.Context, start, n, minLen uint64) (uint64, error) {
+	if err := fs.begin(ctx, 0); err != nil {
 		return 0, err
 	}
 	fs.ckpt.End(0)
-	if err := fs.settle(); err != nil { // what was just deleted counts
+	if err := fs.settle(ctx); err != nil { // what was just deleted counts
 		return 0, err
 	}
 	total := uint64(fs.sb.BlocksCount) << fs.blockBits
@@ -219,7 +229,7 @@ func (fs *FS) Trim(start, n, minLen uint64) (uint64, error) {
 		stop := min(last, fs.sb.GroupFirstBlock(g)+uint64(fs.sb.GroupBlocks(g)))
 		got, err := fs.trimGroup(g, first, stop, least)
 		trimmed += got
-		if err != nil {
+		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return trimmed << fs.blockBits, err
 		}
 		first = stop

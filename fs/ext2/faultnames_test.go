@@ -54,27 +54,27 @@ func useMixed(t *testing.T, fs *FS, all []namedIno, whole bool) {
 			continue
 		}
 		for i := 0; i < len(all); i += 300 {
-			ino, err := in.LookupIno(all[i].name)
+			ino, err := in.lookupIno(all[i].name)
 			check(all[i].name, ino == all[i].ino, err)
 		}
-		_, err = in.LookupIno("absent")
+		_, err = in.lookupIno("absent")
 		if err == nil || whole && !errors.Is(err, ErrNotExist) {
 			t.Fatalf("absent: %v", err)
 		}
 		n := 0
-		err = in.ReadDir(0, func(DirEntry) bool { n++; return true })
+		err = in.ReadDir(ctx, 0, func(DirEntry) bool { n++; return true })
 		check("listing", n == len(all)+2, err)
-		in.Put(1)
+		in.Put()
 	}
 	if link, err := fs.Inode(22); err == nil {
 		target, err := link.Readlink()
 		check("target", target == targetOf(500), err)
-		link.Put(1)
+		link.Put()
 	}
 	if file, err := fs.Inode(fileIno); err == nil {
 		value, err := file.Getxattr("user.a")
 		check("attribute", string(value) == "value", err)
-		file.Put(1)
+		file.Put()
 	}
 }
 
@@ -85,7 +85,7 @@ func TestFaultNames(t *testing.T) {
 	for _, times := range []int64{1, 0} { // this read, or all from it on
 		for k := int64(1); ; k++ {
 			dev := blockiotest.NewFault(img.dev.Clone())
-			fs, err := New(dev, Options{ReadOnly: true, Logger: quiet})
+			fs, err := New(ctx, dev, Options{ReadOnly: true, Logger: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,10 +124,10 @@ func TestNamesParallel(t *testing.T) {
 				}
 				for range 50 {
 					e := all[rng.IntN(len(all))]
-					if ino, err := in.LookupIno(e.name); ino != e.ino || err != nil {
+					if ino, err := in.lookupIno(e.name); ino != e.ino || err != nil {
 						t.Errorf("%s: inode %d, %v", e.name, ino, err)
 					}
-					if _, err := in.LookupIno(fmt.Sprint("absent", rng.Int())); !errors.Is(err, ErrNotExist) {
+					if _, err := in.lookupIno(fmt.Sprint("absent", rng.Int())); !errors.Is(err, ErrNotExist) {
 						t.Error(err)
 					}
 				}
@@ -137,7 +137,7 @@ func TestNamesParallel(t *testing.T) {
 				if got, _, err := listFrom(t, in, 0, 1+rng.IntN(300)); err != nil || len(got) != len(all)+2 {
 					t.Errorf("%d entries, %v", len(got), err)
 				}
-				in.Put(1)
+				in.Put()
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"sync"
@@ -54,11 +55,16 @@ type FS struct {
 
 // New opens the file system on dev. It takes ownership of dev when it succeeds, and
 // leaves it open when it fails. Its cost does not depend on the size of the device
-// beyond reading the group descriptors.
-func New(dev blockio.Device, o Options) (*FS, error) {
+// beyond reading the group descriptors; what a journal or files left over from an unclean
+// end hold comes on top. A journal that needs it is replayed unless o.NoLoad, which needs
+// a device that can be written.
+//
+// ctx counts until New returns. When it ends before that, the image is as complete as
+// it was found: what is left to do is left to the next mount.
+func New(ctx context.Context, dev blockio.Device, o Options) (*FS, error) {
 	fs := newFS(dev, o)
-	if err := fs.mount(); err != nil {
-		return nil, err
+	if err := fs.mount(ctx); err != nil {
+		return nil, stopped(ctx, err, "opening the file system")
 	}
 	return fs, nil
 }
@@ -71,8 +77,9 @@ func newFS(dev blockio.Device, o Options) *FS {
 	return fs
 }
 
-// Super is a copy of the superblock as it was found at mount.
-func (fs *FS) Super() *disk.Superblock {
+// Superblock is a copy of the superblock in memory. On a read-only mount it is what was found
+// on the device; on another its counts of free blocks and inodes are out of date, see Statfs.
+func (fs *FS) Superblock() *disk.Superblock {
 	fs.superMu.Lock()
 	defer fs.superMu.Unlock()
 	sb := *fs.sb
@@ -103,8 +110,13 @@ func (fs *FS) CheckpointStats() cache.CheckpointStats {
 	return fs.ckpt.Stats()
 }
 
-// Close ends the use of the file system and closes the device. The caller has
-// finished all calls on it and its inodes before.
+// Close makes everything durable, ends the use of the file system and closes the device. The
+// caller has finished all calls on it and its inodes before. The second time it gives
+// ErrClosed.
+//
+// It takes no context: an end half-way would leave an image whose journal has to be
+// replayed. Who wants to be able to give up calls Sync before; Close then has no more to wait
+// for than what the journal holds.
 func (fs *FS) Close() error {
 	err := error(ErrClosed) // the second time
 	fs.closeOnce.Do(func() {

@@ -53,7 +53,7 @@ func FuzzWalk(f *testing.F) {
 func walkDamaged(t *testing.T, dev *blockiotest.Mem, good bool) {
 	var log bytes.Buffer
 	before := dev.Stats()
-	fs, err := New(dev, Options{ReadOnly: true, NoLoad: true, Logger: testLogger(&log), CacheBytes: 256 << 10})
+	fs, err := New(ctx, dev, Options{ReadOnly: true, NoLoad: true, Logger: testLogger(&log), CacheBytes: 256 << 10})
 	if err != nil {
 		if good || strings.ContainsRune(err.Error(), '\n') {
 			t.Errorf("New: %v", err)
@@ -66,7 +66,7 @@ func walkDamaged(t *testing.T, dev *blockiotest.Mem, good bool) {
 	w.check("root", err)
 	if err == nil {
 		w.inode(root, 0)
-		root.Put(1)
+		root.Put()
 	}
 	fs.readAhead.stop()
 	if all, idle := inodesInMemory(fs); all != idle {
@@ -135,7 +135,7 @@ func (w *walker) inode(in *Inode, depth int) {
 // directory lists, looks up what was listed, and goes down.
 func (w *walker) directory(in *Inode, depth int) {
 	var names []string
-	err := in.ReadDir(0, func(e DirEntry) bool {
+	err := in.ReadDir(ctx, 0, func(e DirEntry) bool {
 		names = append(names, string(e.Name))
 		return len(names) < 3000
 	})
@@ -156,7 +156,7 @@ func (w *walker) directory(in *Inode, depth int) {
 		if depth < 100 {
 			w.inode(child, depth+1)
 		}
-		child.Put(1)
+		child.Put()
 	}
 }
 
@@ -168,11 +168,11 @@ func (w *walker) content(in *Inode) {
 		if off < 0 {
 			continue
 		}
-		_, err := in.Read(p, off)
+		_, err := in.Read(ctx, p, off)
 		w.check("Read", err)
 	}
 	for off, n := int64(0), 0; n < 20; n++ {
-		data, err := in.SeekData(off)
+		data, err := in.SeekData(ctx, off)
 		if errors.Is(err, ErrNoData) {
 			break
 		}
@@ -180,9 +180,9 @@ func (w *walker) content(in *Inode) {
 		if err != nil {
 			break
 		}
-		_, err = in.Read(p[:100], data)
+		_, err = in.Read(ctx, p[:100], data)
 		w.check("Read", err)
-		if off, err = in.SeekHole(data); err != nil {
+		if off, err = in.SeekHole(ctx, data); err != nil {
 			w.check("SeekHole", err)
 			break
 		}

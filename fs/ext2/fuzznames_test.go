@@ -50,7 +50,7 @@ func (b *fuzzBase) open(t *testing.T, in disk.Inode, area, blocks []byte) *FS {
 	in.Links, in.ExtraSize = 1, 32
 	in.Encode(raw, sb)
 	copy(disk.InodeXattrArea(raw, &in), area)
-	fs, err := New(blockiotest.MemOf(image), Options{ReadOnly: true, Logger: quiet, CacheBytes: 1 << 20})
+	fs, err := New(ctx, blockiotest.MemOf(image), Options{ReadOnly: true, Logger: quiet, CacheBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,16 +123,16 @@ func FuzzDir(f *testing.F) {
 		}
 		for round := range 2 { // linearly, then by name index
 			for name := range known {
-				if ino, err := in.LookupIno(name); !indexed && (err != nil || ino == 0) {
+				if ino, err := in.lookupIno(name); !indexed && (err != nil || ino == 0) {
 					t.Fatalf("round %d: %q is listed, but: inode %d, %v", round, name, ino, err)
 				}
 			}
-			if _, err := in.LookupIno("not there"); err == nil && !known["not there"] {
+			if _, err := in.lookupIno("not there"); err == nil && !known["not there"] {
 				t.Fatal("a name that is not there was found")
 			}
 			for name := range known {
 				if child, err := in.Lookup(name); err == nil {
-					child.Put(1)
+					child.Put()
 				}
 			}
 		}

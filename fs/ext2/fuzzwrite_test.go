@@ -20,6 +20,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test/hostile"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 // FuzzWrite opens a damaged image, does all kinds of things in it, and closes it: no
@@ -86,12 +87,12 @@ func writeDamaged(t *testing.T, im *hostile.Image, program []byte) (mounted bool
 	fault := blockiotest.NewFault(dev)
 	fault.Fail(blockiotest.Rule{AnyOp: true, Match: g.look})
 	var log bytes.Buffer
-	o := Options{Logger: testLogger(&log), CacheBytes: 1 << 20, Errors: ErrorsContinue, testing: Hooks{Wrap: g.wrap}}
+	o := Options{Logger: testLogger(&log), CacheBytes: 1 << 20, Errors: ErrorsContinue, testing: testhook.Hooks{Wrap: g.wrap}}
 	if len(program)%3 == 1 {
 		o.Errors = ErrorsRemountRO
 	}
 	recovers := superOf(t, dev).HasIncompat(disk.IncompatRecover)
-	fs, err := New(fault, o)
+	fs, err := New(ctx, fault, o)
 	if err != nil {
 		if strings.ContainsRune(err.Error(), '\n') {
 			t.Errorf("New: an error of several lines: %v", err)
@@ -103,7 +104,7 @@ func writeDamaged(t *testing.T, im *hostile.Image, program []byte) (mounted bool
 	}
 	g.mounted(fs)
 	use(t, fs, uint64(len(program)))
-	err = errors.Join(fs.Sync(), fs.Close())
+	err = errors.Join(fs.Sync(ctx), fs.Close())
 	if err != nil && !isCorrupt(err) && !errors.Is(err, ErrReadOnly) {
 		t.Errorf("closing: %v", err)
 	}
@@ -129,7 +130,7 @@ func use(t *testing.T, fs *FS, seed uint64) {
 	if err != nil {
 		return
 	}
-	defer root.Put(1)
+	defer root.Put()
 	w := &walker{t: t, fs: fs, seen: map[uint32]bool{}}
 	w.inode(root, 0)
 	m := newMixer(t, fs, seed)
@@ -140,7 +141,7 @@ func use(t *testing.T, fs *FS, seed uint64) {
 		m.step()
 	}
 	m.close()
-	_ = fs.Sync() // Close says it again
+	_ = fs.Sync(ctx) // Close says it again
 	for range 20 {
 		v := newMixer(t, fs, seed+1)
 		v.damaged = true
@@ -161,7 +162,7 @@ func (v *vandal) directory(dir *Inode, depth int) {
 	}
 	v.seen[dir.Ino()] = true
 	var names []string
-	_ = dir.ReadDir(0, func(e DirEntry) bool {
+	_ = dir.ReadDir(ctx, 0, func(e DirEntry) bool {
 		names = append(names, string(e.Name))
 		return len(names) < 300
 	})
@@ -169,7 +170,7 @@ func (v *vandal) directory(dir *Inode, depth int) {
 		in, err := dir.Lookup(name)
 		if err != nil || name == "." || name == ".." {
 			if err == nil {
-				in.Put(1)
+				in.Put()
 			}
 			continue
 		}
@@ -177,7 +178,7 @@ func (v *vandal) directory(dir *Inode, depth int) {
 			v.directory(in, depth+1)
 		}
 		v.change(dir, in, name, i)
-		in.Put(1)
+		in.Put()
 	}
 }
 
@@ -188,43 +189,43 @@ func (v *vandal) change(dir, in *Inode, name string, i int) {
 	switch v.rnd.IntN(12) {
 	case 0, 1:
 		if in.IsReg() {
-			_, err := in.Write(content(in, 30_000), min(size, 1<<30), WriteOptions{})
+			_, err := in.Write(ctx, content(in, 30_000), min(size, 1<<30), WriteOptions{})
 			try("write at the end", err)
 		}
 	case 2, 3:
 		if in.IsReg() {
-			_, err := in.Write(content(in, 30_000), 0, WriteOptions{})
+			_, err := in.Write(ctx, content(in, 30_000), 0, WriteOptions{})
 			try("write at the start", err)
 		}
 	case 4:
 		n := size / 2
-		try("truncate", in.SetAttr(SetAttr{Size: &n}))
+		try("truncate", in.SetAttr(ctx, SetAttr{Size: &n}))
 	case 5, 6:
 		if in.IsDir() {
-			try("rmdir", dir.Rmdir(name))
+			try("rmdir", dir.Rmdir(ctx, name))
 		} else {
-			try("unlink", dir.Unlink(name))
+			try("unlink", dir.Unlink(ctx, name))
 		}
 	case 7:
-		try("rename", dir.Rename(name, v.root, fmt.Sprint("moved-", i), 0, Root))
+		try("rename", dir.Rename(ctx, name, v.root, fmt.Sprint("moved-", i), 0, Root))
 	case 8:
-		try("link", dir.Link(fmt.Sprint("linked-", i), in, Root))
+		try("link", dir.Link(ctx, fmt.Sprint("linked-", i), in, Root))
 	case 9:
-		try("setxattr", in.Setxattr("user.new", bytes.Repeat([]byte("v"), 300), 0, Root))
+		try("setxattr", in.Setxattr(ctx, "user.new", bytes.Repeat([]byte("v"), 300), 0, Root))
 	case 10:
 		names, err := in.Listxattr()
 		try("listxattr", err)
 		for _, name := range names {
-			try("removexattr", in.Removexattr(name, Root))
+			try("removexattr", in.Removexattr(ctx, name, Root))
 		}
 	case 11:
 		if in.IsReg() {
-			try("punch", in.Fallocate(FallocPunchHole|FallocKeepSize, size/3, size/3+1, WriteOptions{}))
-			try("allocate", in.Fallocate(0, size/3, 50_000, WriteOptions{}))
+			try("punch", in.Fallocate(ctx, FallocPunchHole|FallocKeepSize, size/3, size/3+1, WriteOptions{}))
+			try("allocate", in.Fallocate(ctx, 0, size/3, 50_000, WriteOptions{}))
 		} else if in.IsDir() {
-			child, err := in.Create(strings.Repeat("n", 200), NewInode{Mode: disk.ModeDir | 0o755})
+			child, err := in.Create(ctx, strings.Repeat("n", 200), CreateOptions{Mode: disk.ModeDir | 0o755})
 			if err == nil {
-				child.Put(1)
+				child.Put()
 			}
 			try("mkdir", err)
 		}

@@ -48,7 +48,7 @@ func openInode(t testing.TB, fs *FS, ino uint32) *Inode {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { in.Put(1) })
+	t.Cleanup(func() { in.Put() })
 	return in
 }
 
@@ -135,7 +135,7 @@ func TestGetBlockLikeDebugfs(t *testing.T) {
 				t.Fatal(err)
 			}
 			img := ext2test.Make(t, ext2test.Options{Size: 64 << 20, BlockSize: bs, Root: dir})
-			fs, err := Open(img, Options{ReadOnly: true, Logger: quiet})
+			fs, err := Open(ctx, img, Options{ReadOnly: true, Logger: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}

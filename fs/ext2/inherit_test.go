@@ -57,14 +57,14 @@ func TestInheritance(t *testing.T) {
 			for _, mode := range []uint32{0o755, 0o2775} {
 				name := fmt.Sprintf("d%d-%o", i, mode)
 				path := filepath.Join(kernel, name)
-				d := must(w.root.Create(name, NewInode{Mode: disk.ModeDir | mode}))(t)
-				w.wantErr("chown", d.SetAttr(SetAttr{GID: ptr(uint32(77))}), nil)
-				w.wantErr("chmod", d.SetAttr(SetAttr{Mode: &mode}), nil)
+				d := must(w.root.Create(ctx, name, CreateOptions{Mode: disk.ModeDir | mode}))(t)
+				w.wantErr("chown", d.SetAttr(ctx, SetAttr{GID: ptr(uint32(77))}), nil)
+				w.wantErr("chmod", d.SetAttr(ctx, SetAttr{Mode: &mode}), nil)
 				for _, err := range []error{unix.Mkdir(path, 0o777), unix.Chown(path, 0, 77), unix.Chmod(path, mode)} {
 					w.wantErr(path, err, nil)
 				}
 				if acl != nil {
-					w.wantErr("acl", d.Setxattr("system.posix_acl_default", acl, 0, Root), nil)
+					w.wantErr("acl", d.Setxattr(ctx, "system.posix_acl_default", acl, 0, Root), nil)
 					w.wantErr("acl", unix.Setxattr(path, "system.posix_acl_default", acl, 0), nil)
 				}
 				for _, m := range []uint32{0o777, 0o644, 0o000, 0o2770, 0o4711} {
@@ -78,20 +78,20 @@ func TestInheritance(t *testing.T) {
 						} else {
 							w.wantErr(what, unix.Mknod(cpath, kind|m, 0), nil)
 						}
-						in := must(d.Create(child, NewInode{Mode: kind | m, Umask: umask}))(t)
+						in := must(d.Create(ctx, child, CreateOptions{Mode: kind | m, Umask: umask}))(t)
 						same(what, cpath, in)
-						w.wantErr(what, in.SetAttr(SetAttr{Mode: ptr(uint32(0o641))}), nil)
+						w.wantErr(what, in.SetAttr(ctx, SetAttr{Mode: ptr(uint32(0o641))}), nil)
 						w.wantErr(what, os.Chmod(cpath, 0o641), nil)
 						same(what+" after chmod", cpath, in)
 						if i > 1 {
-							w.wantErr(what, in.Setxattr("system.posix_acl_access", acl, 0, Root), nil)
+							w.wantErr(what, in.Setxattr(ctx, "system.posix_acl_access", acl, 0, Root), nil)
 							w.wantErr(what, unix.Setxattr(cpath, "system.posix_acl_access", acl, 0), nil)
 							same(what+" after setfacl", cpath, in)
 						}
-						in.Put(1)
+						in.Put()
 					}
 				}
-				d.Put(1)
+				d.Put()
 			}
 		}
 		unix.Umask(old)

@@ -40,7 +40,7 @@ type Inode struct {
 }
 
 // RootIno is the inode number of the root directory.
-const RootIno = 2
+const RootIno = disk.RootIno
 
 // Attr are the attributes of an inode, as stat(2) and statx(2) want them.
 type Attr struct {
@@ -50,14 +50,14 @@ type Attr struct {
 	UID, GID   uint32
 	RdevMajor  uint32 // devices only
 	RdevMinor  uint32
-	Size       int64
+	Size       int64  // bytes
 	Blocks     uint64 // 512-byte units, indirect and attribute blocks included
-	BlockSize  uint32
+	BlockSize  uint32 // bytes
 	Atime      disk.Timespec
 	Mtime      disk.Timespec
 	Ctime      disk.Timespec
 	Btime      disk.Timespec
-	HasBtime   bool
+	HasBtime   bool   // Btime is known: inodes of 128 bytes have none
 	Flags      uint32 // EXT2_*_FL, as FS_IOC_GETFLAGS gives them
 	Generation uint32
 }
@@ -81,7 +81,7 @@ func (fs *FS) InodeByHandle(ino, generation uint32) (*Inode, error) {
 		return nil, err
 	}
 	if generation != 0 && in.Generation() != generation {
-		in.Put(1)
+		in.Put()
 		return nil, ErrStale
 	}
 	return in, nil
@@ -99,12 +99,12 @@ func (fs *FS) Forget(ino uint32, n uint64) { fs.inodes.release(ino, n) }
 // wanted, with few large I/Os. Numbers out of range are passed over.
 func (fs *FS) PrefetchInodes(inos []uint32) { fs.prefetchInodes(inos) }
 
-// Ref takes n more references. The caller holds at least one.
-func (in *Inode) Ref(n uint64) { in.fs.inodes.ref(in, n) }
+// Ref takes one more reference. The caller holds one.
+func (in *Inode) Ref() { in.fs.inodes.ref(in) }
 
-// Put gives n references back. After the last one the inode may leave memory; the
-// caller must not touch it any more.
-func (in *Inode) Put(n uint64) { in.fs.inodes.put(in, n) }
+// Put gives a reference back; the caller must not touch the inode any more. After the last
+// one an inode may leave memory, and one without a name is deleted.
+func (in *Inode) Put() { in.fs.inodes.put(in) }
 
 // Ino is the inode number.
 func (in *Inode) Ino() uint32 { return in.ino }

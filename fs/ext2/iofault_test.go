@@ -20,6 +20,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/check"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test/hostile"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 // faultUser works in a file system whose device fails, and takes note of what it is told.
@@ -43,21 +44,21 @@ func (u *faultUser) with(path string, f func(in *Inode)) {
 	in, err := u.fs.InodeByPath(path, false)
 	if u.told(path, err) {
 		f(in)
-		in.Put(1)
+		in.Put()
 	}
 }
 
 // file makes a file of n bytes and makes it durable.
 func (u *faultUser) file(dir *Inode, where, name string, n int) {
-	in, err := dir.Create(name, NewInode{Mode: disk.ModeReg | 0o644})
+	in, err := dir.Create(ctx, name, CreateOptions{Mode: disk.ModeReg | 0o644})
 	if !u.told("create", err) {
 		return
 	}
-	defer in.Put(1)
+	defer in.Put()
 	p := bytes.Repeat([]byte(name+" "), n)[:n]
-	_, err = in.Write(p, 0, WriteOptions{})
+	_, err = in.Write(ctx, p, 0, WriteOptions{})
 	written := u.told("write", err)
-	if u.told("fsync", in.Fsync()) && written {
+	if u.told("fsync", in.Fsync(ctx)) && written {
 		u.promise[where+name] = sum(p)
 	}
 }
@@ -74,98 +75,98 @@ var faultWork = []struct {
 	do   func(u *faultUser)
 }{
 	{"create", func(u *faultUser) {
-		dir, err := u.root.Create("dir", NewInode{Mode: disk.ModeDir | 0o755})
+		dir, err := u.root.Create(ctx, "dir", CreateOptions{Mode: disk.ModeDir | 0o755})
 		if !u.told("mkdir", err) {
 			return
 		}
-		defer dir.Put(1)
+		defer dir.Put()
 		for i := range 4 {
 			u.file(dir, "dir/", fmt.Sprint("file-", i), 900*i)
 		}
 	}},
 	{"large", func(u *faultUser) {
-		in, err := u.root.Create("large", NewInode{Mode: disk.ModeReg | 0o644})
+		in, err := u.root.Create(ctx, "large", CreateOptions{Mode: disk.ModeReg | 0o644})
 		if !u.told("create", err) {
 			return
 		}
-		defer in.Put(1)
+		defer in.Put()
 		p := bytes.Repeat([]byte("large"), 6_000)
 		for i := range 6 {
-			_, err := in.Write(p, int64(i*len(p)), WriteOptions{})
+			_, err := in.Write(ctx, p, int64(i*len(p)), WriteOptions{})
 			u.told("write", err)
 		}
-		u.told("fsync", in.Fsync())
-		_, err = in.Write(p[:3000], 100_001, WriteOptions{})
+		u.told("fsync", in.Fsync(ctx))
+		_, err = in.Write(ctx, p[:3000], 100_001, WriteOptions{})
 		u.told("overwrite", err)
-		u.told("fsync", in.Fsync())
+		u.told("fsync", in.Fsync(ctx))
 	}},
 	{"delete", func(u *faultUser) {
 		u.with("indexed", func(dir *Inode) {
 			for i := range 60 {
-				u.told("unlink", dir.Unlink(fmt.Sprint("a-name-of-some-length-", i+1)))
+				u.told("unlink", dir.Unlink(ctx, fmt.Sprint("a-name-of-some-length-", i+1)))
 			}
 		})
-		u.told("rmdir", u.root.Rmdir("indexed"))
-		u.with("a", func(dir *Inode) { u.told("unlink", dir.Unlink("plain")) })
-		u.told("sync", u.fs.Sync())
+		u.told("rmdir", u.root.Rmdir(ctx, "indexed"))
+		u.with("a", func(dir *Inode) { u.told("unlink", dir.Unlink(ctx, "plain")) })
+		u.told("sync", u.fs.Sync(ctx))
 	}},
 	{"rename", func(u *faultUser) {
 		u.file(u.root, "", "new", 2000)
 		u.with("a", func(dir *Inode) {
-			u.told("rename", u.root.Rename("new", dir, "plain", 0, Root))
+			u.told("rename", u.root.Rename(ctx, "new", dir, "plain", 0, Root))
 			delete(u.promise, "new")
-			u.told("rename", dir.Rename("hello", u.root, "out", 0, Root))
+			u.told("rename", dir.Rename(ctx, "hello", u.root, "out", 0, Root))
 		})
-		u.told("sync", u.fs.Sync())
-		u.told("rename", u.root.Rename("indexed", u.root, "renamed", 0, Root))
+		u.told("sync", u.fs.Sync(ctx))
+		u.told("rename", u.root.Rename(ctx, "indexed", u.root, "renamed", 0, Root))
 	}},
 	{"truncate", func(u *faultUser) {
 		u.with("a/plain", func(in *Inode) {
 			for _, size := range []int64{30_001, 500, 100_000, 0} {
-				u.told("truncate", in.SetAttr(SetAttr{Size: &size}))
+				u.told("truncate", in.SetAttr(ctx, SetAttr{Size: &size}))
 			}
-			u.told("fsync", in.Fsync())
-			u.told("fallocate", in.Fallocate(0, 0, 50_000, WriteOptions{}))
-			u.told("punch", in.Fallocate(FallocPunchHole|FallocKeepSize, 3000, 20_000, WriteOptions{}))
+			u.told("fsync", in.Fsync(ctx))
+			u.told("fallocate", in.Fallocate(ctx, 0, 0, 50_000, WriteOptions{}))
+			u.told("punch", in.Fallocate(ctx, FallocPunchHole|FallocKeepSize, 3000, 20_000, WriteOptions{}))
 		})
 	}},
 	{"attributes", func(u *faultUser) {
 		for _, path := range []string{"a/plain", "a/hello", "indexed"} {
 			u.with(path, func(in *Inode) {
-				u.told("setxattr", in.Setxattr("user.big", bytes.Repeat([]byte("v"), 150), 0, Root))
+				u.told("setxattr", in.Setxattr(ctx, "user.big", bytes.Repeat([]byte("v"), 150), 0, Root))
 				mode := uint32(0o600)
-				u.told("chmod", in.SetAttr(SetAttr{Mode: &mode}))
-				u.told("fsync", in.Fsync())
-				u.told("removexattr", in.Removexattr("user.big", Root))
+				u.told("chmod", in.SetAttr(ctx, SetAttr{Mode: &mode}))
+				u.told("fsync", in.Fsync(ctx))
+				u.told("removexattr", in.Removexattr(ctx, "user.big", Root))
 			})
 		}
 	}},
 	{"orphan", func(u *faultUser) {
-		in, err := u.root.Tmpfile(NewInode{Mode: disk.ModeReg | 0o600})
+		in, err := u.root.Tmpfile(ctx, CreateOptions{Mode: disk.ModeReg | 0o600})
 		if !u.told("tmpfile", err) {
 			return
 		}
-		_, err = in.Write(make([]byte, 60_000), 0, WriteOptions{})
+		_, err = in.Write(ctx, make([]byte, 60_000), 0, WriteOptions{})
 		u.told("write", err)
 		u.with("a/plain", func(open *Inode) {
-			u.with("a", func(dir *Inode) { u.told("unlink", dir.Unlink("plain")) })
-			u.told("sync", u.fs.Sync())
+			u.with("a", func(dir *Inode) { u.told("unlink", dir.Unlink(ctx, "plain")) })
+			u.told("sync", u.fs.Sync(ctx))
 		})
-		in.Put(1)
+		in.Put()
 	}},
 	{"index", func(u *faultUser) {
 		for i := range 40 {
 			u.with("indexed", func(dir *Inode) {
 				u.told("link", func() error {
-					in, err := dir.Create(fmt.Sprint("another-long-name-for-the-index-", i), NewInode{Mode: disk.ModeFIFO | 0o644})
+					in, err := dir.Create(ctx, fmt.Sprint("another-long-name-for-the-index-", i), CreateOptions{Mode: disk.ModeFIFO | 0o644})
 					if err == nil {
-						in.Put(1)
+						in.Put()
 					}
 					return err
 				}())
 			})
 		}
-		u.told("sync", u.fs.Sync())
+		u.told("sync", u.fs.Sync(ctx))
 	}},
 }
 
@@ -185,7 +186,7 @@ func runFaults(im *hostile.Image, do func(u *faultUser), rule *blockiotest.Rule,
 		r.fault.Fail(*rule)
 	}
 	never := func(time.Duration, func()) {}
-	fs, err := New(r.fault, Options{Logger: testLogger(&r.log), Discard: discard, testing: Hooks{After: never}})
+	fs, err := New(ctx, r.fault, Options{Logger: testLogger(&r.log), Discard: discard, testing: testhook.Hooks{After: never}})
 	if !r.told("mount", err) {
 		return r
 	}
@@ -195,7 +196,7 @@ func runFaults(im *hostile.Image, do func(u *faultUser), rule *blockiotest.Rule,
 		r.root = root
 		do(r.faultUser)
 		r.serves()
-		root.Put(1)
+		root.Put()
 	}
 	r.told("close", fs.Close())
 	r.dev = r.dev.Clone() // which is not closed
@@ -218,14 +219,14 @@ func (r *faultRun) serves() {
 		r.wrong = append(r.wrong, fmt.Sprintf("a file that nobody touched: %v", err))
 		return
 	}
-	defer in.Put(1)
+	defer in.Put()
 	p := make([]byte, 10)
-	if _, err := in.Read(p, 300<<10); err != nil || string(p) != "piece at 3" {
+	if _, err := in.Read(ctx, p, 300<<10); err != nil || string(p) != "piece at 3" {
 		r.wrong = append(r.wrong, fmt.Sprintf("a file that nobody touched has %q, %v", p, err))
 	}
-	made, err := r.root.Create("afterwards", NewInode{Mode: disk.ModeFIFO | 0o644})
+	made, err := r.root.Create(ctx, "afterwards", CreateOptions{Mode: disk.ModeFIFO | 0o644})
 	if err == nil {
-		made.Put(1)
+		made.Put()
 	}
 	if err != nil && !errors.Is(err, ErrReadOnly) && Errno(err) != syscall.EIO && !errors.Is(err, ErrNoSpace) {
 		r.wrong = append(r.wrong, fmt.Sprintf("creating afterwards: %v", err))
@@ -234,7 +235,7 @@ func (r *faultRun) serves() {
 
 // tree is what an image has, by path, without times and numbers.
 func tree(m *blockiotest.Mem) (map[string]string, error) {
-	fs, err := New(m, Options{ReadOnly: true, NoLoad: true, Logger: quiet})
+	fs, err := New(ctx, m, Options{ReadOnly: true, NoLoad: true, Logger: quiet})
 	if err != nil {
 		return nil, err
 	}
@@ -252,13 +253,13 @@ func tree(m *blockiotest.Mem) (map[string]string, error) {
 		switch {
 		case in.IsReg():
 			p := make([]byte, min(a.Size, 1<<20))
-			if n, err := in.Read(p, 0); err != nil || n != len(p) {
+			if n, err := in.Read(ctx, p, 0); err != nil || n != len(p) {
 				return fmt.Errorf("%s: %d of %d bytes: %w", path, n, len(p), err)
 			}
 			what += fmt.Sprintf(" %d bytes %x", a.Size, sum(p))
 		case in.IsDir():
 			var list []string
-			if err := in.ReadDir(0, func(e DirEntry) bool { list = append(list, string(e.Name)); return true }); err != nil {
+			if err := in.ReadDir(ctx, 0, func(e DirEntry) bool { list = append(list, string(e.Name)); return true }); err != nil {
 				return err
 			}
 			for _, name := range list {
@@ -270,7 +271,7 @@ func tree(m *blockiotest.Mem) (map[string]string, error) {
 					return err
 				}
 				err = walk(child, path+name+"/")
-				child.Put(1)
+				child.Put()
 				if err != nil {
 					return err
 				}
@@ -283,13 +284,13 @@ func tree(m *blockiotest.Mem) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer root.Put(1)
+	defer root.Put()
 	return all, walk(root, "")
 }
 
 // promised tells of a file that fsync had called durable and that is not there.
 func promised(m *blockiotest.Mem, promise map[string]uint64) error {
-	fs, err := New(m, Options{ReadOnly: true, Logger: quiet})
+	fs, err := New(ctx, m, Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		return err
 	}
@@ -299,8 +300,8 @@ func promised(m *blockiotest.Mem, promise map[string]uint64) error {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		p := make([]byte, in.Attr().Size)
-		_, err = in.Read(p, 0)
-		in.Put(1)
+		_, err = in.Read(ctx, p, 0)
+		in.Put()
 		if err != nil || sum(p) != want {
 			return fmt.Errorf("%s: %d bytes of other content, %w", path, len(p), err)
 		}
@@ -395,7 +396,7 @@ func (r *faultRun) judge(t *testing.T, where string, want map[string]string, jou
 			problems = append(problems, out)
 		}
 	} else {
-		fs, err := New(r.dev, Options{Logger: quiet})
+		fs, err := New(ctx, r.dev, Options{Logger: quiet})
 		if err == nil {
 			err = fs.Close()
 		}

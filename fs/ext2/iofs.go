@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	iofs "io/fs"
 	"path"
 	"slices"
@@ -11,17 +12,24 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
-// FS is the file system for users of io/fs. Beside Open it has ReadDir, ReadFile, Stat,
-// Lstat and ReadLink; files also are io.ReaderAt, io.Seeker and io.WriterTo, and
-// FileInfo.Sys is an *Attr. Several goroutines may use it and its files at once.
+// FS is the file system for users of io/fs, such as fs.WalkDir and http.FileServerFS. What
+// they do, also with files that they have open, ends when ctx does. It costs nothing to
+// make: one for each request, say.
+//
+// Beside Open it has ReadDir, ReadFile, Stat, Lstat and ReadLink; files also are
+// io.ReaderAt, io.Seeker and io.WriterTo, and FileInfo.Sys is an *Attr. Several goroutines
+// may use it and its files at once.
 //
 // Symbolic links are followed as in a process whose root directory is the image's root:
 // absolute ones begin there, and nothing leads out of the image. Permission bits are
 // shown, not enforced. Files are to be closed before the FS is.
-func (fs *FS) FS() iofs.FS { return imageFS{fs} }
+func (fs *FS) FS(ctx context.Context) iofs.FS { return imageFS{fs, ctx} }
 
 // imageFS is FS as an io/fs.FS.
-type imageFS struct{ fs *FS }
+type imageFS struct {
+	fs  *FS
+	ctx context.Context
+}
 
 var (
 	_ iofs.ReadDirFS  = imageFS{}
@@ -37,9 +45,9 @@ func (f imageFS) Open(name string) (iofs.File, error) {
 		return nil, err
 	}
 	if in.IsDir() {
-		return &openDir{handle: handle{in: in, name: name}}, nil
+		return &openDir{handle{in: in, ctx: f.ctx, name: name}}, nil
 	}
-	return &openFile{handle: handle{in: in, name: name}}, nil
+	return &openFile{handle{in: in, ctx: f.ctx, name: name}}, nil
 }
 
 // Stat describes what name leads to.
@@ -53,7 +61,7 @@ func (f imageFS) info(op, name string, follow bool) (iofs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	return newFileInfo(path.Base(name), in), nil
 }
 
@@ -63,7 +71,7 @@ func (f imageFS) ReadLink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	target, err := in.Readlink()
 	if err != nil {
 		return "", &iofs.PathError{Op: "readlink", Path: name, Err: err}
@@ -78,7 +86,7 @@ func (f imageFS) ReadDir(name string) ([]iofs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := openDir{handle: handle{in: in, name: name}}
+	d := openDir{handle{in: in, ctx: f.ctx, name: name}}
 	defer d.Close()
 	list, err := d.ReadDir(-1)
 	slices.SortFunc(list, func(a, b iofs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
@@ -91,12 +99,12 @@ func (f imageFS) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer in.Put(1)
+	defer in.Put()
 	// What i_size says is not believed beyond this before it was read.
 	const believed = 64 << 20
 	data := make([]byte, 0, min(in.Attr().Size, believed)+1)
 	for {
-		n, err := in.Read(data[len(data):cap(data)], int64(len(data)))
+		n, err := in.Read(f.ctx, data[len(data):cap(data)], int64(len(data)))
 		data = data[:len(data)+n]
 		if err != nil {
 			return data, &iofs.PathError{Op: "read", Path: name, Err: err}
@@ -112,6 +120,9 @@ func (f imageFS) ReadFile(name string) ([]byte, error) {
 func (f imageFS) find(op, name string, follow bool) (*Inode, error) {
 	if !iofs.ValidPath(name) {
 		return nil, &iofs.PathError{Op: op, Path: name, Err: iofs.ErrInvalid}
+	}
+	if err := f.ctx.Err(); err != nil {
+		return nil, &iofs.PathError{Op: op, Path: name, Err: err}
 	}
 	in, err := f.fs.InodeByPath(name, follow)
 	if err != nil {

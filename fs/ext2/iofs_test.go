@@ -62,7 +62,7 @@ func TestIOFS(t *testing.T) {
 			o.Size = int64(bs) << 10
 		}
 		fs := openImage(t, ext2test.Make(t, o), Options{})
-		if err := fstest.TestFS(fs.FS(), "a/b/c/d/e/deep.txt", "files/5/20000 bytes", "wide/ä", "soft", "lost+found"); err != nil {
+		if err := fstest.TestFS(fs.FS(ctx), "a/b/c/d/e/deep.txt", "files/5/20000 bytes", "wide/ä", "soft", "lost+found"); err != nil {
 			t.Errorf("block size %d: %v", bs, err)
 		}
 	}
@@ -73,7 +73,7 @@ func TestIOFS(t *testing.T) {
 func TestIOFSLikeDirFS(t *testing.T) {
 	src := sampleTree(t)
 	fs := openImage(t, ext2test.Make(t, ext2test.Options{Root: src, InodeSize: 256}), Options{})
-	image, host := fs.FS(), os.DirFS(src)
+	image, host := fs.FS(ctx), os.DirFS(src)
 	seen := 0
 	err := iofs.WalkDir(image, ".", func(p string, d iofs.DirEntry, err error) error {
 		if err != nil || p == "lost+found" {
@@ -151,7 +151,7 @@ func TestIOFSSymlinks(t *testing.T) {
 		{"hard/x", "", ErrNotDir}, {"nowhere/x", "", iofs.ErrNotExist},
 		{"/hard", "", iofs.ErrInvalid}, {"", "", iofs.ErrInvalid}, {"a/../hard", "", iofs.ErrInvalid}, {"a/", "", iofs.ErrInvalid},
 	} {
-		info, err := iofs.Stat(fs.FS(), c.path)
+		info, err := iofs.Stat(fs.FS(ctx), c.path)
 		if c.want != nil {
 			var pe *iofs.PathError
 			if !errors.Is(err, c.want) || !errors.As(err, &pe) || pe.Path != c.path {
@@ -168,11 +168,11 @@ func TestIOFSSymlinks(t *testing.T) {
 		}
 	}
 	for name, target := range links {
-		if got, err := iofs.ReadLink(fs.FS(), name); got != target || err != nil {
+		if got, err := iofs.ReadLink(fs.FS(ctx), name); got != target || err != nil {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
-	if _, err := iofs.ReadLink(fs.FS(), "hard"); !errors.Is(err, ErrInvalid) {
+	if _, err := iofs.ReadLink(fs.FS(ctx), "hard"); !errors.Is(err, ErrInvalid) {
 		t.Error(err)
 	}
 }
@@ -185,7 +185,7 @@ func TestIOFSFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	fs := openImage(t, ext2test.Make(t, ext2test.Options{Root: src, BlockSize: 4096}), Options{})
-	f, err := fs.FS().Open("big")
+	f, err := fs.FS(ctx).Open("big")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestIOFSFile(t *testing.T) {
 				if _, err := f.(io.ReaderAt).ReadAt(p, int64(off)); err != nil || !bytes.Equal(p, big[off:off+len(p)]) {
 					t.Errorf("ReadAt %d: %v", off, err)
 				}
-				if _, err := iofs.ReadDir(fs.FS(), "wide"); err != nil {
+				if _, err := iofs.ReadDir(fs.FS(ctx), "wide"); err != nil {
 					t.Error(err)
 				}
 			}
@@ -239,7 +239,7 @@ func TestIOFSFile(t *testing.T) {
 			t.Errorf("call %d after Close: %v", i, err)
 		}
 	}
-	d, err := fs.FS().Open("wide")
+	d, err := fs.FS(ctx).Open("wide")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func TestIOFSFile(t *testing.T) {
 func TestIOFSHTTP(t *testing.T) {
 	src := sampleTree(t)
 	fs := openImage(t, ext2test.Make(t, ext2test.Options{Root: src}), Options{})
-	srv := httptest.NewServer(http.FileServerFS(fs.FS()))
+	srv := httptest.NewServer(http.FileServerFS(fs.FS(ctx)))
 	defer srv.Close()
 	get := func(path, rng string) (int, []byte) {
 		req, _ := http.NewRequest("GET", srv.URL+path, nil)
@@ -296,11 +296,11 @@ func TestIOFSDamaged(t *testing.T) {
 	img.dir(RootIno, namedIno{"d", badIno}, namedIno{"file", fileIno}, namedIno{"gone", 30})
 	img.dirBlock(badIno, 1, func(b []byte) { put16(b, 4, 0) })
 	fs := img.open(Options{})
-	list, err := iofs.ReadDir(fs.FS(), "d")
+	list, err := iofs.ReadDir(fs.FS(ctx), "d")
 	if len(list) < 200 || err == nil {
 		t.Errorf("%d entries, %v", len(list), err)
 	}
-	d, err := fs.FS().Open("d")
+	d, err := fs.FS(ctx).Open("d")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestIOFSDamaged(t *testing.T) {
 	if n != len(list) {
 		t.Errorf("%d entries in pieces, %d at once", n, len(list))
 	}
-	root, err := iofs.ReadDir(fs.FS(), ".")
+	root, err := iofs.ReadDir(fs.FS(ctx), ".")
 	if err != nil || len(root) != 3 {
 		t.Fatalf("%v, %v", root, err)
 	}
@@ -329,7 +329,7 @@ func TestIOFSDamaged(t *testing.T) {
 	// A size that is not true must not cost memory.
 	img.inode(fileIno, func(in *disk.Inode) { in.Block[0], in.Size = 1<<30, 1<<34 })
 	fs = img.open(Options{})
-	if _, err := iofs.ReadFile(fs.FS(), "file"); err == nil {
+	if _, err := iofs.ReadFile(fs.FS(ctx), "file"); err == nil {
 		t.Error("no error")
 	}
 }

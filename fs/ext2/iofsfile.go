@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"errors"
 	"io"
 	iofs "io/fs"
@@ -13,6 +14,7 @@ import (
 // handle is what open files and directories share.
 type handle struct {
 	in   *Inode
+	ctx  context.Context
 	name string
 
 	mu     sync.Mutex
@@ -39,7 +41,7 @@ func (o *handle) Close() error {
 		return o.fail("close", iofs.ErrClosed)
 	}
 	o.closed = true
-	o.in.Put(1)
+	o.in.Put()
 	return nil
 }
 
@@ -71,7 +73,7 @@ func (f *openFile) readLocked(p []byte, off int64) (int, error) {
 	if f.closed {
 		return 0, f.fail("read", iofs.ErrClosed)
 	}
-	n, err := f.in.Read(p, off)
+	n, err := f.in.Read(f.ctx, p, off)
 	switch {
 	case err != nil:
 		return n, f.fail("read", err)
@@ -88,10 +90,10 @@ func (f *openFile) ReadAt(p []byte, off int64) (int, error) {
 		f.mu.Unlock()
 		return 0, f.fail("read", iofs.ErrClosed)
 	}
-	f.in.Ref(1) // Close may come meanwhile
+	f.in.Ref() // Close may come meanwhile
 	f.mu.Unlock()
-	defer f.in.Put(1)
-	n, err := f.in.ReadAt(p, off)
+	defer f.in.Put()
+	n, err := f.in.ReaderAt(f.ctx).ReadAt(p, off)
 	if err != nil && err != io.EOF {
 		err = f.fail("read", err)
 	}
@@ -173,7 +175,7 @@ func (d *openDir) ReadDir(n int) ([]iofs.DirEntry, error) {
 		return nil, d.fail("readdir", iofs.ErrClosed)
 	}
 	list := []iofs.DirEntry{}
-	err := d.in.ReadDir(d.cookie, func(e DirEntry) bool {
+	err := d.in.ReadDir(d.ctx, d.cookie, func(e DirEntry) bool {
 		if n > 0 && len(list) == n {
 			return false
 		}
@@ -208,7 +210,7 @@ func (fs *FS) newDirEntry(e DirEntry) *dirEntry {
 	if e.Type == disk.TypeUnknown {
 		if in, err := fs.Inode(e.Ino); err == nil {
 			d.mode = fileMode(in.Attr().Mode).Type()
-			in.Put(1)
+			in.Put()
 		}
 	}
 	return d
@@ -228,6 +230,6 @@ func (d *dirEntry) Info() (iofs.FileInfo, error) {
 	if err != nil {
 		return nil, &iofs.PathError{Op: "lstat", Path: d.name, Err: err}
 	}
-	defer in.Put(1)
+	defer in.Put()
 	return newFileInfo(d.name, in), nil
 }

@@ -77,12 +77,13 @@ func TestInodeReferences(t *testing.T) {
 	if fs.inodes.held(fileIno) != a {
 		t.Error("Held does not find a referenced inode")
 	}
-	a.Ref(3)
-	a.Put(4)
+	a.Ref()
+	a.Put()
+	a.Put()
 	if fs.inodes.held(fileIno) != a {
 		t.Error("gone with one reference left")
 	}
-	a.Put(1)
+	a.Put()
 	if fs.inodes.held(fileIno) != nil {
 		t.Error("Held gives an inode that nobody holds")
 	}
@@ -90,7 +91,8 @@ func TestInodeReferences(t *testing.T) {
 	if err != nil || c != a {
 		t.Errorf("an unreferenced inode was not kept: %p %p, %v", a, c, err)
 	}
-	c.Put(1000) // too many are as good as all
+	c.Put()
+	c.Put() // one too many does no harm
 	if _, idle := inodesInMemory(fs); idle != 2 {
 		t.Errorf("%d idle inodes, expected the root and one", idle)
 	}
@@ -105,7 +107,7 @@ func TestKeptInodes(t *testing.T) {
 	for i := range inos {
 		f := w.create(name(i), disk.ModeReg|0o644)
 		inos[i] = f.Ino()
-		f.Ref(1)
+		f.Ref()
 		f.Keep()
 		f.Keep()
 	}
@@ -116,22 +118,19 @@ func TestKeptInodes(t *testing.T) {
 	if idle > limit || all > idle+2 { // the root, and d
 		t.Errorf("%d inodes in memory, %d idle; at most %d", all, idle, limit)
 	}
-	away := 0
-	for i := range w.fs.inodes.shards {
-		away += len(w.fs.inodes.shards[i].away)
-	}
+	away := w.fs.inodes.away.len()
 	if away+all != n+2 {
 		t.Errorf("%d inodes in memory and %d away of %d", all, away, n+2)
 	}
-	free := func() int64 { must(0, w.fs.Sync())(t); return int64(w.fs.Statfs().FreeInodes) }
+	free := func() int64 { must(0, w.fs.Sync(ctx))(t); return int64(w.fs.Statfs().FreeInodes) }
 	before := free()
 	for i, ino := range inos {
-		w.wantErr("unlink", w.root.Unlink(name(i)), nil)
+		w.wantErr("unlink", w.root.Unlink(ctx, name(i)), nil)
 		w.fs.Forget(ino, 1)
 		if in := must(w.fs.Inode(ino))(t); in.Attr().Nlink != 0 {
 			t.Fatalf("inode %d has %d links", ino, in.Attr().Nlink)
 		} else {
-			in.Put(1)
+			in.Put()
 		}
 	}
 	if now := free(); now != before {
@@ -140,14 +139,12 @@ func TestKeptInodes(t *testing.T) {
 	for _, ino := range inos {
 		w.fs.Forget(ino, 5) // too many are as good as all
 	}
-	w.fs.reaper.wait()
+	w.fs.reaper.wait(ctx)
 	if now := free(); now != before+n {
 		t.Errorf("%d inodes are free, want %d", now, before+n)
 	}
-	for i := range w.fs.inodes.shards {
-		if k := len(w.fs.inodes.shards[i].away); k > 0 {
-			t.Errorf("%d inodes of shard %d are still kept", k, i)
-		}
+	if k := w.fs.inodes.away.len(); k > 0 {
+		t.Errorf("%d inodes are still kept", k)
 	}
 	w.fs.Forget(d.Ino(), 1)
 	w.close()
@@ -157,7 +154,7 @@ func TestKeptInodes(t *testing.T) {
 // referenced stay.
 func TestInodesBounded(t *testing.T) {
 	const n = 2000
-	fs, err := New(blockiotest.MemOf(manyInodes(t, n)), Options{ReadOnly: true, Logger: quiet, CacheBytes: 512 << 10})
+	fs, err := New(ctx, blockiotest.MemOf(manyInodes(t, n)), Options{ReadOnly: true, Logger: quiet, CacheBytes: 512 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +172,7 @@ func TestInodesBounded(t *testing.T) {
 			held = append(held, in)
 			continue
 		}
-		in.Put(1)
+		in.Put()
 	}
 	all, idle := inodesInMemory(fs)
 	if idle > limit || all != idle+len(held) {
@@ -185,7 +182,7 @@ func TestInodesBounded(t *testing.T) {
 		if fs.inodes.held(fileIno+uint32(i)*10) != in {
 			t.Fatalf("inode %d was referenced and is gone", in.Ino())
 		}
-		in.Put(1)
+		in.Put()
 	}
 	if all, idle := inodesInMemory(fs); all != idle || idle > limit {
 		t.Errorf("%d inodes in memory, %d idle; limit %d", all, idle, limit)
@@ -195,7 +192,7 @@ func TestInodesBounded(t *testing.T) {
 // TestInodesParallel: many users of few inodes, with evictions, failures and waiting.
 func TestInodesParallel(t *testing.T) {
 	const n = 400
-	fs, err := New(blockiotest.MemOf(manyInodes(t, n)), Options{ReadOnly: true, Logger: quiet, CacheBytes: 1})
+	fs, err := New(ctx, blockiotest.MemOf(manyInodes(t, n)), Options{ReadOnly: true, Logger: quiet, CacheBytes: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,8 +211,9 @@ func TestInodesParallel(t *testing.T) {
 				case err != nil || in.Ino() != ino || fs.inodes.held(ino) != in:
 					t.Errorf("inode %d: %v", ino, err)
 				default:
-					in.Ref(2)
-					in.Put(3)
+					in.Ref()
+					in.Put()
+					in.Put()
 				}
 			}
 		})
@@ -250,7 +248,7 @@ func TestInodeErrors(t *testing.T) {
 			t.Errorf("generation %d: %v", generation, err)
 		}
 		if err == nil {
-			in.Put(1)
+			in.Put()
 		}
 	}
 	if all, idle := inodesInMemory(fs); all != idle {
@@ -264,7 +262,7 @@ func TestInodeTableReads(t *testing.T) {
 	const n = 2000 // 4 to a block: 500 blocks
 	image := manyInodes(t, n)
 	reads := func(use func(fs *FS)) (requests, bytes int64) {
-		fs, err := New(blockiotest.MemOf(image), Options{ReadOnly: true, Logger: quiet})
+		fs, err := New(ctx, blockiotest.MemOf(image), Options{ReadOnly: true, Logger: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +278,7 @@ func TestInodeTableReads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in.Put(1)
+		in.Put()
 	}
 	if n, bytes := reads(func(fs *FS) {
 		for i := range uint32(n) {
@@ -319,7 +317,7 @@ func BenchmarkInode(b *testing.B) {
 			if _, err := fs.Inode(fileIno); err != nil {
 				b.Fatal(err)
 			}
-			in.Put(1)
+			in.Put()
 		}
 	})
 	b.Run("held", func(b *testing.B) {

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -106,19 +107,24 @@ func (fs *FS) reserved() uint64 {
 }
 
 // openJournal finds out how checkpoints are to be carried out: with the file system's
-// journal, with one that is borrowed from its free space, or without. Nothing is written.
-func (fs *FS) openJournal() error {
+// journal, with one that is borrowed from its free space, or without. Nothing is written, but
+// where the file system's journal has to be discarded.
+func (fs *FS) openJournal(ctx context.Context) error {
 	w := &fs.journal
 	w.plain = cache.PlainWriter{Dev: fs.dev, BlockSize: fs.blockSize, NoBarrier: fs.opts.NoBarrier}
 	switch has := fs.sb.HasCompat(disk.CompatHasJournal); {
 	case fs.opts.Superblock != 0 || fs.sb.RevLevel == disk.GoodOldRev:
 		return nil // the journal belongs to the usual superblock; revision 0 has none
 	case has:
-		return fs.openOwnJournal()
+		return fs.openOwnJournal(ctx)
 	case fs.opts.NoJournal:
 		return nil
 	}
 	l, err := fs.planLoan()
+	if l != nil && fs.policy.early != nil {
+		l = nil
+		fs.log.Warn("writing without a journal, as damage was found; run e2fsck")
+	}
 	if l != nil && err == nil {
 		w.log, err = jbd2.NewLog(l.journal, fs.logOptions(true))
 		w.loan = l
@@ -136,7 +142,7 @@ func (fs *FS) logOptions(strange bool) jbd2.LogOptions {
 
 // openOwnJournal opens the journal that the file system has. One that an earlier mount
 // borrowed and could not give back is used, and given back by this one.
-func (fs *FS) openOwnJournal() error {
+func (fs *FS) openOwnJournal(ctx context.Context) error {
 	w := &fs.journal
 	if fs.sb.JournalInum == 0 {
 		if fs.opts.NoJournal {
@@ -152,7 +158,9 @@ func (fs *FS) openOwnJournal() error {
 				w.loan.before.mounts = fs.sb.MntCount + 1
 				w.loan.before.encode(j.Note()) // the next write of the journal's superblock has it
 			}
-			w.log, err = jbd2.NewLog(j, fs.logOptions(w.loan != nil))
+			if err = fs.discardJournal(ctx, j); err == nil {
+				w.log, err = jbd2.NewLog(j, fs.logOptions(w.loan != nil))
+			}
 		}
 		if err == nil && !j.Format().Revoke {
 			f := j.Format()
@@ -168,6 +176,17 @@ func (fs *FS) openOwnJournal() error {
 		return fmt.Errorf("the journal cannot be used: %w (-o nojournal does without it)", err)
 	}
 	return nil
+}
+
+// discardJournal makes a journal clean that holds transactions although needs_recovery is not
+// set. The kernel's driver does the same: somebody without an eye for the journal may have
+// changed the file system since, and to replay it, now or after the next crash, would undo that.
+func (fs *FS) discardJournal(ctx context.Context, j *jbd2.Journal) error {
+	n, err := j.Discard(ctx)
+	if n > 0 {
+		fs.log.Warn(fmt.Sprintf("the journal is discarded: it holds %d transactions, but s_feature_incompat does not have needs_recovery; running e2fsck is recommended", n))
+	}
+	return err
 }
 
 // journalPlace is where the journal of this mount is.
@@ -203,7 +222,9 @@ func (fs *FS) startJournal() error {
 
 // endJournal is the end of the mount for the journal: nothing is in it any more, and what
 // was borrowed is given back. The superblock that says so is part of what the caller
-// writes next, but for a loan.
+// writes next, but for a loan. A loan that cannot be given back, because the device does not
+// give what has to be changed for it, stays: the image is a clean ext3 one, and the next mount
+// tries again.
 func (fs *FS) endJournal() error {
 	w := &fs.journal
 	on := w.on
@@ -211,12 +232,22 @@ func (fs *FS) endJournal() error {
 		return err
 	}
 	if w.loan != nil {
-		return fs.giveBack()
+		p := loanPins{fs, map[uint64]*cache.Buffer{}}
+		defer p.release()
+		in, err := p.all()
+		if err == nil {
+			return fs.giveBack(in)
+		}
+		fs.log.Warn(fmt.Sprintf("the borrowed journal stays for the time being, and with it the image is an ext3 one; the next mount gives it back: %v", err))
+		w.loan = nil
+		if err := w.log.Close(); err != nil {
+			return err
+		}
 	}
 	if !on {
 		return nil
 	}
-	return fs.update(1, func() error {
+	return fs.update(context.Background(), 1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) { sb.FeatureIncompat &^= disk.IncompatRecover })
 	})
 }

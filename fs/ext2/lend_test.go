@@ -108,7 +108,7 @@ func TestLendWritten(t *testing.T) {
 		if _, ok := f.Lend(0, 1<<20); ok {
 			t.Errorf("block size %d: lent what was cut off", bs)
 		}
-		f.Put(1)
+		f.Put()
 		w.close()
 	}
 }
@@ -121,7 +121,7 @@ func TestNothingToLend(t *testing.T) {
 		t.Error("a directory's content was lent")
 	}
 	f := w.create("f", 0o100644)
-	defer f.Put(1)
+	defer f.Put()
 	w.write(f, make([]byte, mpage.MinLent), 0)
 	if _, ok := f.Lend(0, mpage.MinLent-1); ok {
 		t.Error("lent what is short")
@@ -137,7 +137,7 @@ func TestColdStreamIsRead(t *testing.T) {
 	w := makeWritable(t, ext2test.Options{BlockSize: 4096}, Options{})
 	defer w.close()
 	f := w.create("f", 0o100644)
-	defer f.Put(1)
+	defer f.Put()
 	w.write(f, make([]byte, 4<<20), 0)
 	buf := make([]byte, 512<<10)
 	for i := range int64(streamAfter) {
@@ -148,7 +148,7 @@ func TestColdStreamIsRead(t *testing.T) {
 		t.Error("a stream that met a cold image was lent the next piece")
 	}
 	for _, off := range []int64{3 << 20, 0} { // and back to the beginning
-		if n, err := f.Read(buf, off); n != len(buf) || err != nil {
+		if n, err := f.Read(ctx, buf, off); n != len(buf) || err != nil {
 			t.Fatal(n, err)
 		}
 	}
@@ -163,10 +163,10 @@ func TestLendTouches(t *testing.T) {
 	w := makeWritable(t, ext2test.Options{BlockSize: 4096}, Options{Atime: StrictAtime})
 	defer w.close()
 	f := w.create("f", 0o100644)
-	defer f.Put(1)
+	defer f.Put()
 	w.write(f, make([]byte, 200<<10), 0)
 	old := disk.Timespec{Sec: 1000}
-	if err := f.SetAttr(SetAttr{Atime: &old}); err != nil {
+	if err := f.SetAttr(ctx, SetAttr{Atime: &old}); err != nil {
 		t.Fatal(err)
 	}
 	if got := lent(t, f, 0, 200<<10, nil); got == nil {

@@ -119,7 +119,7 @@ func (n *loanNote) decode(b []byte) bool {
 // just stands where one was: inode, size and file system are those of the note.
 func (fs *FS) readLoan(j *jbd2.Journal) *loan {
 	var n loanNote
-	if !n.decode(j.Note()) || n.uuid != fs.sb.UUID || n.blocks != j.Super().MaxLen || fs.sb.JournalInum != disk.JournalIno {
+	if !n.decode(j.Note()) || n.uuid != fs.sb.UUID || n.blocks != j.Superblock().MaxLen || fs.sb.JournalInum != disk.JournalIno {
 		return nil
 	}
 	in, err := fs.journalInode()

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -34,7 +35,7 @@ func (fs *FS) loanCutOff(sb *disk.Superblock) bool {
 func (fs *FS) undoLoan() error {
 	look := newFS(fs.dev, Options{ReadOnly: true, NoLoad: true, Logger: fs.log})
 	look.readOnly.Store(true)
-	if err := look.attach(); err != nil {
+	if err := look.attach(context.Background()); err != nil {
 		return err
 	}
 	defer look.readAhead.stop()

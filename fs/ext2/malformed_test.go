@@ -113,7 +113,7 @@ func checkBadMap(t *testing.T, c *crafted, fault int64, device uint32, says stri
 	in := openInode(t, fs, fileIno)
 	bs := int64(c.blockSize)
 	for range 3 {
-		n, err := in.Read(make([]byte, bs), fault*bs)
+		n, err := in.Read(ctx, make([]byte, bs), fault*bs)
 		var corrupt *disk.CorruptError
 		if n != 0 || Errno(err) != syscall.EIO || !errors.As(err, &corrupt) {
 			t.Fatalf("reading the bad block: %d, %v", n, err)
@@ -128,14 +128,14 @@ func checkBadMap(t *testing.T, c *crafted, fault int64, device uint32, says stri
 	}
 	for ib := range min(fault, 12) {
 		p := make([]byte, bs)
-		if n, err := in.Read(p, ib*bs); n != int(bs) || err != nil || p[0] != byte(ib+1) || p[bs-1] != byte(ib+1) {
+		if n, err := in.Read(ctx, p, ib*bs); n != int(bs) || err != nil || p[0] != byte(ib+1) || p[bs-1] != byte(ib+1) {
 			t.Errorf("the good file block %d: %d, %v", ib, n, err)
 		}
 	}
 	// A read that runs into the fault must fail, and must not pass wrong bytes for good.
 	p := make([]byte, min((fault+1)*bs, 4<<20))
 	if int64(len(p)) == (fault+1)*bs {
-		n, err := in.ReadAt(p, 0)
+		n, err := in.ReaderAt(ctx).ReadAt(p, 0)
 		if err == nil || int64(n) > fault*bs {
 			t.Errorf("reading all: %d, %v", n, err)
 		}
@@ -157,7 +157,7 @@ func TestRunStopsBeforeMetadata(t *testing.T) {
 	if err != nil || r.Count != 5 || r.Block != uint64(fs.sb.BlocksCount-5) {
 		t.Errorf("%+v, %v; expected 5 blocks", r, err)
 	}
-	if n, err := in.Read(make([]byte, 5*1024), 0); n != 5*1024 || err != nil {
+	if n, err := in.Read(ctx, make([]byte, 5*1024), 0); n != 5*1024 || err != nil {
 		t.Errorf("the good part: %d, %v", n, err)
 	}
 }
@@ -209,21 +209,21 @@ func TestSizePastTheMap(t *testing.T) {
 	in := openInode(t, c.open(Options{Logger: testLogger(&log)}), fileIno)
 	end := borders(1024)[8] * 1024
 	p := make([]byte, 4096)
-	if n, err := in.Read(p, end-4096); n != 4096 || err != nil {
+	if n, err := in.Read(ctx, p, end-4096); n != 4096 || err != nil {
 		t.Errorf("the last block the map reaches: %d, %v", n, err)
 	}
 	for _, off := range []int64{end, 1 << 50, 1<<63 - 4097} {
-		if n, err := in.Read(p, off); n != 0 || Errno(err) != syscall.EIO {
+		if n, err := in.Read(ctx, p, off); n != 0 || Errno(err) != syscall.EIO {
 			t.Errorf("past it, at %d: %d, %v", off, n, err)
 		}
 	}
 	if n := strings.Count(log.String(), "\n"); n != 1 {
 		t.Errorf("%d log lines, expected one:\n%s", n, log.String())
 	}
-	if at, err := in.SeekHole(1<<63 - 10); err != nil || at < 1<<63-10 {
+	if at, err := in.SeekHole(ctx, 1<<63-10); err != nil || at < 1<<63-10 {
 		t.Errorf("SeekHole near the end of all numbers: %d, %v", at, err)
 	}
-	if at, err := in.SeekData(0); !errors.Is(err, ErrNoData) {
+	if at, err := in.SeekData(ctx, 0); !errors.Is(err, ErrNoData) {
 		t.Errorf("SeekData in a hole: %d, %v", at, err)
 	}
 }
@@ -234,17 +234,17 @@ func TestFileInJournal(t *testing.T) {
 	in := w.create("file", disk.ModeReg|0o644)
 	w.write(in, []byte("content"), 0)
 	ino := in.Ino()
-	in.Put(1)
+	in.Put()
 	first := w.fs.journal.extents[0].Start
 	w.close()
 	ext2test.DebugfsWrite(t, w.img, fmt.Sprintf("sif <%d> block[0] %d", ino, first+2))
 	w.open(Options{})
 	in = must(w.root.Lookup("file"))(t)
-	if _, err := in.Write([]byte("scribble"), 0, WriteOptions{}); !isCorrupt(err) || !strings.Contains(err.Error(), "the journal") {
+	if _, err := in.Write(ctx, []byte("scribble"), 0, WriteOptions{}); !isCorrupt(err) || !strings.Contains(err.Error(), "the journal") {
 		t.Errorf("writing into the journal: %v", err)
 	}
-	in.Put(1)
-	w.root.Put(1)
+	in.Put()
+	w.root.Put()
 	if err := w.fs.Close(); err != nil {
 		t.Error(err)
 	}

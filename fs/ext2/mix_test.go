@@ -39,7 +39,7 @@ func newMixer(t testing.TB, fs *FS, seed uint64) *mixer {
 // close gives all references back.
 func (m *mixer) close() {
 	for _, in := range append(append(m.dirs, m.open...), m.root) {
-		in.Put(1)
+		in.Put()
 	}
 	m.dirs, m.open = nil, nil
 }
@@ -60,7 +60,7 @@ func (m *mixer) name() string {
 func (m *mixer) file() *Inode {
 	if len(m.open) > 0 && m.rnd.IntN(2) == 0 {
 		in := m.open[m.rnd.IntN(len(m.open))]
-		in.Ref(1)
+		in.Ref()
 		return in
 	}
 	in, err := m.dir().Lookup(m.name())
@@ -122,11 +122,11 @@ func (m *mixer) keep(in *Inode, list *[]*Inode, most int) {
 		*list = append(*list, in)
 		return
 	}
-	in.Put(1)
+	in.Put()
 }
 
 func (m *mixer) create() error {
-	in, err := m.dir().Create(m.name(), NewInode{Mode: disk.ModeReg | 0o644})
+	in, err := m.dir().Create(ctx, m.name(), CreateOptions{Mode: disk.ModeReg | 0o644})
 	if err == nil {
 		m.keep(in, &m.open, 10)
 	}
@@ -134,7 +134,7 @@ func (m *mixer) create() error {
 }
 
 func (m *mixer) mkdir() error {
-	in, err := m.dir().Create(m.name(), NewInode{Mode: disk.ModeDir | 0o755})
+	in, err := m.dir().Create(ctx, m.name(), CreateOptions{Mode: disk.ModeDir | 0o755})
 	if err == nil {
 		m.keep(in, &m.dirs, 8)
 	}
@@ -142,26 +142,26 @@ func (m *mixer) mkdir() error {
 }
 
 func (m *mixer) symlink() error {
-	in, err := m.dir().Create(m.name(), NewInode{Mode: disk.ModeSymlink | 0o777, Target: strings.Repeat("t", 1+m.rnd.IntN(200))})
+	in, err := m.dir().Create(ctx, m.name(), CreateOptions{Mode: disk.ModeSymlink | 0o777, Target: strings.Repeat("t", 1+m.rnd.IntN(200))})
 	if err == nil {
-		in.Put(1)
+		in.Put()
 	}
 	return err
 }
 
 func (m *mixer) mknod() error {
 	mode := []uint32{disk.ModeChar, disk.ModeBlock, disk.ModeFIFO, disk.ModeSocket}[m.rnd.IntN(4)]
-	in, err := m.dir().Create(m.name(), NewInode{Mode: mode | 0o600, Major: 8, Minor: 300})
+	in, err := m.dir().Create(ctx, m.name(), CreateOptions{Mode: mode | 0o600, Major: 8, Minor: 300})
 	if err == nil {
-		in.Put(1)
+		in.Put()
 	}
 	return err
 }
 
 func (m *mixer) tmpfile() error {
-	in, err := m.dir().Tmpfile(NewInode{Mode: disk.ModeReg | 0o600})
+	in, err := m.dir().Tmpfile(ctx, CreateOptions{Mode: disk.ModeReg | 0o600})
 	if err == nil {
-		_, err = in.Write(content(in, m.rnd.IntN(5000)), 0, WriteOptions{})
+		_, err = in.Write(ctx, content(in, m.rnd.IntN(5000)), 0, WriteOptions{})
 		m.keep(in, &m.open, 10)
 	}
 	return err
@@ -172,16 +172,16 @@ func (m *mixer) link() error {
 	if in == nil {
 		return ErrNotExist
 	}
-	defer in.Put(1)
-	return m.dir().Link(m.name(), in, Root)
+	defer in.Put()
+	return m.dir().Link(ctx, m.name(), in, Root)
 }
 
-func (m *mixer) unlink() error { return m.dir().Unlink(m.name()) }
-func (m *mixer) rmdir() error  { return m.dir().Rmdir(m.name()) }
+func (m *mixer) unlink() error { return m.dir().Unlink(ctx, m.name()) }
+func (m *mixer) rmdir() error  { return m.dir().Rmdir(ctx, m.name()) }
 
 func (m *mixer) rename() error {
 	flags := []uint32{0, 0, 0, RenameNoReplace, RenameExchange, RenameWhiteout}[m.rnd.IntN(6)]
-	return m.dir().Rename(m.name(), m.dir(), m.name(), flags, Root)
+	return m.dir().Rename(ctx, m.name(), m.dir(), m.name(), flags, Root)
 }
 
 func (m *mixer) write() error {
@@ -189,7 +189,7 @@ func (m *mixer) write() error {
 	if in == nil {
 		return ErrNotExist
 	}
-	defer in.Put(1)
+	defer in.Put()
 	if !in.IsReg() {
 		return ErrInvalid
 	}
@@ -200,7 +200,7 @@ func (m *mixer) write() error {
 	case 1:
 		off = in.Attr().Size
 	}
-	_, err := in.Write(content(in, 1+m.rnd.IntN(60_000)), off, WriteOptions{})
+	_, err := in.Write(ctx, content(in, 1+m.rnd.IntN(60_000)), off, WriteOptions{})
 	return err
 }
 
@@ -209,12 +209,12 @@ func (m *mixer) truncate() error {
 	if in == nil {
 		return ErrNotExist
 	}
-	defer in.Put(1)
+	defer in.Put()
 	size := int64(m.rnd.IntN(80_000))
 	if m.rnd.IntN(4) == 0 {
 		size = 0
 	}
-	return in.SetAttr(SetAttr{Size: &size})
+	return in.SetAttr(ctx, SetAttr{Size: &size})
 }
 
 func (m *mixer) fallocate() error {
@@ -222,15 +222,15 @@ func (m *mixer) fallocate() error {
 	if in == nil {
 		return ErrNotExist
 	}
-	defer in.Put(1)
+	defer in.Put()
 	mode := []uint32{0, FallocPunchHole | FallocKeepSize, FallocZeroRange}[m.rnd.IntN(3)]
-	return in.Fallocate(mode, int64(m.rnd.IntN(60_000)), 1+int64(m.rnd.IntN(60_000)), WriteOptions{})
+	return in.Fallocate(ctx, mode, int64(m.rnd.IntN(60_000)), 1+int64(m.rnd.IntN(60_000)), WriteOptions{})
 }
 
 func (m *mixer) anything() *Inode {
 	if m.rnd.IntN(4) == 0 {
 		in := m.dir()
-		in.Ref(1)
+		in.Ref()
 		return in
 	}
 	return m.file()
@@ -241,9 +241,9 @@ func (m *mixer) setxattr() error {
 	if in == nil {
 		return ErrNotExist
 	}
-	defer in.Put(1)
+	defer in.Put()
 	value := []byte(strings.Repeat("v", []int{0, 5, 40, 300, 600}[m.rnd.IntN(5)])) // equal ones are shared
-	return in.Setxattr(fmt.Sprint("user.", m.rnd.IntN(4)), value, 0, Root)
+	return in.Setxattr(ctx, fmt.Sprint("user.", m.rnd.IntN(4)), value, 0, Root)
 }
 
 func (m *mixer) removexattr() error {
@@ -251,8 +251,8 @@ func (m *mixer) removexattr() error {
 	if in == nil {
 		return ErrNotExist
 	}
-	defer in.Put(1)
-	return in.Removexattr(fmt.Sprint("user.", m.rnd.IntN(4)), Root)
+	defer in.Put()
+	return in.Removexattr(ctx, fmt.Sprint("user.", m.rnd.IntN(4)), Root)
 }
 
 func (m *mixer) acl() error {
@@ -260,14 +260,14 @@ func (m *mixer) acl() error {
 	if in == nil {
 		return ErrNotExist
 	}
-	defer in.Put(1)
+	defer in.Put()
 	acl := disk.PosixACL([]disk.ACLEntry{{Tag: disk.ACLUserObj, Perm: 7}, {Tag: disk.ACLUser, Perm: 5, ID: m.rnd.Uint32N(3)},
 		{Tag: disk.ACLGroupObj, Perm: 5}, {Tag: disk.ACLMask, Perm: 7}, {Tag: disk.ACLOther, Perm: 1}})
 	name := []string{"system.posix_acl_access", "system.posix_acl_default"}[m.rnd.IntN(2)]
 	if m.rnd.IntN(3) == 0 {
-		return in.Removexattr(name, Root)
+		return in.Removexattr(ctx, name, Root)
 	}
-	return in.Setxattr(name, acl, 0, Root)
+	return in.Setxattr(ctx, name, acl, 0, Root)
 }
 
 func (m *mixer) setattr() error {
@@ -275,13 +275,13 @@ func (m *mixer) setattr() error {
 	if in == nil {
 		return ErrNotExist
 	}
-	defer in.Put(1)
+	defer in.Put()
 	mode, uid, size := m.rnd.Uint32N(0o10000), m.rnd.Uint32(), int64(m.rnd.IntN(3000))
 	s := SetAttr{Mode: &mode, UID: &uid, MtimeNow: true}
 	if in.IsReg() {
 		s.Size = &size
 	}
-	return in.SetAttr(s)
+	return in.SetAttr(ctx, s)
 }
 
 func (m *mixer) chattr() error {
@@ -289,19 +289,19 @@ func (m *mixer) chattr() error {
 	if in == nil {
 		return ErrNotExist
 	}
-	defer in.Put(1)
-	return in.SetFlags(disk.InodeNoDump, Root)
+	defer in.Put()
+	return in.SetFlags(ctx, disk.InodeNoDump, Root)
 }
 
 func (m *mixer) release() error {
 	if len(m.open) > 0 {
 		i := m.rnd.IntN(len(m.open))
-		m.open[i].Put(1)
+		m.open[i].Put()
 		m.open = append(m.open[:i], m.open[i+1:]...)
 	}
 	if len(m.dirs) > 0 {
 		i := m.rnd.IntN(len(m.dirs))
-		m.dirs[i].Put(1)
+		m.dirs[i].Put()
 		m.dirs = append(m.dirs[:i], m.dirs[i+1:]...)
 	}
 	return nil

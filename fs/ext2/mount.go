@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -13,14 +14,14 @@ import (
 
 // mount does what ext2_fill_super does, in its order: superblock, its checks, the
 // group descriptors, the root directory. A journal that needs it is replayed first.
-func (fs *FS) mount() error {
-	if err := fs.attach(); err != nil {
+func (fs *FS) mount(ctx context.Context) error {
+	if err := fs.attach(ctx); err != nil {
 		return err
 	}
 	if err := fs.checkRoot(); err != nil {
 		return err
 	}
-	if fs.sb.HasCompat(disk.CompatHasJournal) && !fs.sb.HasIncompat(disk.IncompatRecover) && (fs.opts.ReadOnly || fs.opts.NoJournal) {
+	if fs.sb.HasCompat(disk.CompatHasJournal) && !fs.sb.HasIncompat(disk.IncompatRecover) && fs.opts.NoJournal && !fs.opts.ReadOnly {
 		fs.warnings = append(fs.warnings, "mounting an ext3 file system as ext2: its journal, which is clean, is not used")
 	}
 	for _, w := range fs.warnings {
@@ -30,13 +31,16 @@ func (fs *FS) mount() error {
 	if fs.opts.ReadOnly || fs.sb.ForceReadOnly() {
 		return nil
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	fs.readOnly.Store(false)
-	return fs.startWriting()
+	return fs.startWriting(ctx)
 }
 
 // attach reads what everything else needs: the superblock and the group descriptors.
-func (fs *FS) attach() error {
-	if err := fs.readSuperblock(); err != nil {
+func (fs *FS) attach(ctx context.Context) error {
+	if err := fs.readSuperblock(ctx); err != nil {
 		return fs.withBackupHint(err)
 	}
 	fs.blockSize = fs.sb.BlockSize()
@@ -102,7 +106,10 @@ func whatItIs(dev blockio.Device, kib int64, err error) error {
 
 // readSuperblock reads the superblock, has the journal replayed if it says so, and makes
 // the checks that need nothing else.
-func (fs *FS) readSuperblock() error {
+func (fs *FS) readSuperblock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if at := fs.opts.Superblock; at < 0 || at > fs.dev.Size()>>10 {
 		return fmt.Errorf("sb=%d: a position in KiB before the end of the device, %d, was expected", at, fs.dev.Size()>>10)
 	}
@@ -113,12 +120,13 @@ func (fs *FS) readSuperblock() error {
 	sb, err := readSuper(fs.dev, fs.superOffset())
 	if err == nil && fs.loanCutOff(sb) {
 		if err := fs.undoLoan(); err != nil {
-			fs.log.Warn(fmt.Sprintf("a borrowed journal cannot be given back: %v", err))
+			// Its blocks stay marked used, which harms nothing.
+			fs.log.Warn(fmt.Sprintf("a journal that the last mount borrowed cannot be given back: %v; run e2fsck -p", err))
 		}
 		sb, err = readSuper(fs.dev, fs.superOffset())
 	}
 	if err == nil && fs.needsReplay(sb) {
-		if err = fs.recoverJournal(sb); err == nil {
+		if err = fs.recoverJournal(ctx, sb); err == nil {
 			sb, err = readSuper(fs.dev, fs.superOffset())
 		}
 	}
@@ -193,7 +201,7 @@ func (fs *FS) checkRoot() error {
 	if err != nil {
 		return fmt.Errorf("the root directory (inode %d) cannot be used: %w", RootIno, err)
 	}
-	defer root.Put(1)
+	defer root.Put()
 	detail := ""
 	switch a := root.Attr(); {
 	case !root.IsDir():

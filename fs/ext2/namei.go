@@ -1,17 +1,15 @@
 package ext2
 
 import (
+	"context"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
-
-// MaxLinks is the most names that an inode, or subdirectories that a directory, may have.
-const MaxLinks = 32000
 
 // nameCredits: a new inode with its ACLs, a name for it, its first block, two inodes.
 const nameCredits = newInodeCredits + xattrCredits + dirCredits + 2 + maxDepth + 4
 
-// NewInode says what a new object is.
-type NewInode struct {
+// CreateOptions says what a new object is.
+type CreateOptions struct {
 	Mode         uint32 // type and permission bits, as in st_mode
 	Umask        uint32 // counts where the directory has no default ACL
 	Major, Minor uint32 // of a device
@@ -21,7 +19,7 @@ type NewInode struct {
 
 // Create makes a new object of any type under a name, and returns it with a reference
 // taken. Permission checks are the caller's.
-func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
+func (dir *Inode) Create(ctx context.Context, name string, o CreateOptions) (*Inode, error) {
 	if !dir.IsDir() {
 		return nil, ErrNotDir
 	}
@@ -30,7 +28,7 @@ func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
 		return nil, ErrInvalid
 	}
 	var in *Inode
-	err := dir.fs.update(nameCredits, func() (err error) {
+	err := dir.fs.update(ctx, nameCredits, func() (err error) {
 		dir.mu.Lock()
 		defer dir.mu.Unlock()
 		if err := dir.mayAddLocked(name); err != nil {
@@ -41,7 +39,7 @@ func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
 		}
 		dir.alloc.privileged = o.Cred.reserved(dir.fs)
 		isDir := mode&disk.ModeFmt == disk.ModeDir
-		if isDir && dir.raw.Links >= MaxLinks {
+		if isDir && dir.raw.Links >= disk.MaxLinks {
 			return ErrTooManyLinks
 		}
 		if in, err = dir.newInode(mode, uint16(o.Umask), &o.Cred); err != nil {
@@ -70,12 +68,12 @@ func (dir *Inode) Create(name string, o NewInode) (*Inode, error) {
 		return dir.touchedLocked()
 	})
 	if err == nil {
-		if err = dir.settle(); err != nil {
-			in.Put(1)
+		if err = dir.settle(ctx); err != nil {
+			in.Put()
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, dir.stopped(ctx, err, "creating a name in")
 	}
 	return in, nil
 }
@@ -117,7 +115,7 @@ func (dir *Inode) mayAddLocked(name string) error {
 }
 
 // fillNew gives a new inode what its type needs besides a name.
-func (in *Inode) fillNew(dir *Inode, o *NewInode) error {
+func (in *Inode) fillNew(dir *Inode, o *CreateOptions) error {
 	in.raw.Links = 1
 	switch {
 	case in.IsDir():
@@ -179,12 +177,12 @@ func (dir *Inode) touchedLocked() error {
 
 // Tmpfile makes a file without a name in the directory's group, deleted when its last
 // user lets go of it unless Link gave it a name.
-func (dir *Inode) Tmpfile(o NewInode) (*Inode, error) {
+func (dir *Inode) Tmpfile(ctx context.Context, o CreateOptions) (*Inode, error) {
 	if !dir.IsDir() {
 		return nil, ErrNotDir
 	}
 	var in *Inode
-	err := dir.fs.update(nameCredits, func() (err error) {
+	err := dir.fs.update(ctx, nameCredits, func() (err error) {
 		dir.mu.Lock()
 		defer dir.mu.Unlock()
 		switch {
@@ -207,20 +205,20 @@ func (dir *Inode) Tmpfile(o NewInode) (*Inode, error) {
 		return in.flushLocked()
 	})
 	if err != nil {
-		return nil, err
+		return nil, dir.stopped(ctx, err, "making a file without a name for")
 	}
 	return in, nil
 }
 
 // Link gives an inode that is not a directory another name.
-func (dir *Inode) Link(name string, in *Inode, cred Cred) error {
+func (dir *Inode) Link(ctx context.Context, name string, in *Inode, cred Cred) error {
 	if !dir.IsDir() {
 		return ErrNotDir
 	}
 	if in.IsDir() {
 		return ErrPerm
 	}
-	return dir.settleAfter(dir.fs.update(nameCredits, func() error {
+	return dir.settleAfter(ctx, dir.fs.update(ctx, nameCredits, func() error {
 		dir.mu.Lock()
 		defer dir.mu.Unlock()
 		if err := dir.mayAddLocked(name); err != nil {
@@ -233,7 +231,7 @@ func (dir *Inode) Link(name string, in *Inode, cred Cred) error {
 			return ErrPerm
 		case in.raw.Links == 0 && !in.linkable:
 			return ErrNotExist
-		case in.raw.Links >= MaxLinks:
+		case in.raw.Links >= disk.MaxLinks:
 			return ErrTooManyLinks
 		}
 		dir.alloc.privileged = cred.reserved(dir.fs)
@@ -254,21 +252,21 @@ func (dir *Inode) Link(name string, in *Inode, cred Cred) error {
 			return err
 		}
 		return dir.touchedLocked()
-	}))
+	}), "adding a name to")
 }
 
 // Unlink takes a name away from an inode that is not a directory.
-func (dir *Inode) Unlink(name string) error { return dir.remove(name, false) }
+func (dir *Inode) Unlink(ctx context.Context, name string) error { return dir.remove(ctx, name, false) }
 
 // Rmdir removes an empty directory.
-func (dir *Inode) Rmdir(name string) error { return dir.remove(name, true) }
+func (dir *Inode) Rmdir(ctx context.Context, name string) error { return dir.remove(ctx, name, true) }
 
-func (dir *Inode) remove(name string, wantDir bool) error {
+func (dir *Inode) remove(ctx context.Context, name string, wantDir bool) error {
 	if !dir.IsDir() {
 		return ErrNotDir
 	}
 	var held []*Inode // put back outside of the operation: the last reference deletes
-	err := dir.fs.update(nameCredits, func() (err error) {
+	err := dir.fs.update(ctx, nameCredits, func() (err error) {
 		dir.mu.Lock()
 		defer dir.mu.Unlock()
 		pos, err := dir.lookupLocked(name)
@@ -303,9 +301,9 @@ func (dir *Inode) remove(name string, wantDir bool) error {
 		return dir.touchedLocked()
 	})
 	for _, in := range held {
-		in.Put(1)
+		in.Put()
 	}
-	return dir.settleAfter(err)
+	return dir.settleAfter(ctx, err, "removing a name from")
 }
 
 // loseSubdirLocked takes the link off that the ".." of a subdirectory was. Counts that

@@ -18,7 +18,7 @@ func freshImage(t *testing.T, size string, args ...string) (img string, fs *FS) 
 	img = filepath.Join(t.TempDir(), "img")
 	run(t, "truncate", "-s", size, img)
 	run(t, "mke2fs", append([]string{"-q", "-F", "-t", "ext2"}, append(args, img)...)...)
-	fs, err := Open(img, Options{})
+	fs, err := Open(ctx, img, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestManyNames(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			dir, err := root.Create("dir", NewInode{Mode: disk.ModeDir | 0o755})
+			dir, err := root.Create(ctx, "dir", CreateOptions{Mode: disk.ModeDir | 0o755})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,23 +69,23 @@ func TestManyNames(t *testing.T) {
 				ino, there := names[n]
 				switch k := rnd.IntN(10); {
 				case k < 6:
-					in, err := dir.Create(n, NewInode{Mode: disk.ModeReg | 0o644})
+					in, err := dir.Create(ctx, n, CreateOptions{Mode: disk.ModeReg | 0o644})
 					if there != errors.Is(err, ErrExist) || !there && err != nil {
 						t.Fatalf("seed %d step %d: create %q: %v, there: %v", seed, step, n, err, there)
 					}
 					if err == nil {
 						names[n] = in.Ino()
-						in.Put(1)
+						in.Put()
 					}
 				case k < 8:
-					err := dir.Unlink(n)
+					err := dir.Unlink(ctx, n)
 					if there != (err == nil) || !there && !errors.Is(err, ErrNotExist) {
 						t.Fatalf("seed %d step %d: unlink %q: %v, there: %v", seed, step, n, err, there)
 					}
 					delete(names, n)
 				case k < 9:
 					to := name()
-					err := dir.Rename(n, dir, to, 0, Root)
+					err := dir.Rename(ctx, n, dir, to, 0, Root)
 					if there != (err == nil) {
 						t.Fatalf("seed %d step %d: rename %q to %q: %v, there: %v", seed, step, n, to, err, there)
 					}
@@ -94,14 +94,14 @@ func TestManyNames(t *testing.T) {
 						delete(names, n)
 					}
 				default:
-					got, err := dir.LookupIno(n)
+					got, err := dir.lookupIno(n)
 					if there != (err == nil) || got != ino {
 						t.Fatalf("seed %d step %d: lookup %q: %d, %v, want %d", seed, step, n, got, err, ino)
 					}
 				}
 			}
 			seen := map[string]uint32{}
-			if err := dir.ReadDir(0, func(e DirEntry) bool { seen[string(e.Name)] = e.Ino; return true }); err != nil {
+			if err := dir.ReadDir(ctx, 0, func(e DirEntry) bool { seen[string(e.Name)] = e.Ino; return true }); err != nil {
 				t.Fatal(err)
 			}
 			delete(seen, ".")
@@ -114,8 +114,8 @@ func TestManyNames(t *testing.T) {
 					t.Errorf("%q is listed as %d, want %d", n, seen[n], ino)
 				}
 			}
-			dir.Put(1)
-			root.Put(1)
+			dir.Put()
+			root.Put()
 			closeAndCheck(t, img, fs)
 		})
 	}

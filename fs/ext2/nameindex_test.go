@@ -92,7 +92,7 @@ func names(dir, n int) (all []namedIno) {
 // least recently used leave, and look-ups are right throughout.
 func TestNameIndexMemory(t *testing.T) {
 	const dirs, n = 12, 1000
-	fs, err := New(manyNames(t, 1024, dirs, n), Options{ReadOnly: true, Logger: quiet})
+	fs, err := New(ctx, manyNames(t, 1024, dirs, n), Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestNameIndexMemory(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
 	for range 3000 {
 		i, k := rng.IntN(dirs), rng.IntN(2*n)
-		ino, err := ins[i].LookupIno(fmt.Sprintf("name-%d-%d", i, k))
+		ino, err := ins[i].lookupIno(fmt.Sprintf("name-%d-%d", i, k))
 		if k < n && (err != nil || ino != fileIno) || k >= n && !errors.Is(err, ErrNotExist) {
 			t.Fatalf("name-%d-%d: inode %d, %v", i, k, ino, err)
 		}
@@ -128,13 +128,13 @@ func TestNameIndexMemory(t *testing.T) {
 	// Use one directory between all others: it must stay.
 	keep := ins[0].dir.data(fs)
 	for range 3 {
-		ins[0].LookupIno("name-0-1")
+		ins[0].lookupIno("name-0-1")
 	}
 	x := keep.index.Load()
 	for i := 1; i < dirs; i++ {
-		ins[0].LookupIno("name-0-1")
-		ins[i].LookupIno("nothing")
-		ins[i].LookupIno("nothing")
+		ins[0].lookupIno("name-0-1")
+		ins[i].lookupIno("nothing")
+		ins[i].lookupIno("nothing")
 	}
 	if x == nil || keep.index.Load() != x {
 		t.Error("the index in use was thrown out for others")
@@ -146,7 +146,7 @@ func TestNameIndexMemory(t *testing.T) {
 	// A directory too large for an index is read linearly.
 	fs.names.maxBytes = 4 << 10
 	for range 3 {
-		if ino, err := ins[5].LookupIno("name-5-999"); ino != fileIno || err != nil {
+		if ino, err := ins[5].lookupIno("name-5-999"); ino != fileIno || err != nil {
 			t.Errorf("inode %d, %v", ino, err)
 		}
 	}
@@ -158,33 +158,33 @@ func TestNameIndexMemory(t *testing.T) {
 // TestNameIndexCost: once the index is there, a name costs one directory block, and a
 // name that does not exist none, however many there are.
 func TestNameIndexCost(t *testing.T) {
-	fs, err := New(manyNames(t, 1024, 1, 9000), Options{ReadOnly: true, Logger: quiet})
+	fs, err := New(ctx, manyNames(t, 1024, 1, 9000), Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := openInode(t, fs, 20)
-	in.LookupIno("warm")
-	in.LookupIno("warm")
+	in.lookupIno("warm")
+	in.lookupIno("warm")
 	// Mapping a block may take tables, too.
 	for _, c := range []struct {
 		name string
 		most uint64
 	}{{"name-0-4711", 4}, {"name-0-8999", 4}, {"absent", 0}} {
 		before := fs.CacheStats()
-		in.LookupIno(c.name)
+		in.lookupIno(c.name)
 		after := fs.CacheStats()
 		if got := after.Hits + after.Misses - before.Hits - before.Misses; got > c.most {
 			t.Errorf("%s: %d blocks looked at, want at most %d", c.name, got, c.most)
 		}
 	}
 	key := "absent"
-	if n := testing.AllocsPerRun(100, func() { in.LookupIno(key) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { in.lookupIno(key) }); n > 0 {
 		t.Errorf("%v allocations per look-up", n)
 	}
 }
 
 func BenchmarkLookup(b *testing.B) {
-	fs, err := New(manyNames(b, 4096, 1, 9000), Options{ReadOnly: true, Logger: quiet})
+	fs, err := New(ctx, manyNames(b, 4096, 1, 9000), Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -193,14 +193,14 @@ func BenchmarkLookup(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				in.LookupIno(name)
+				in.lookupIno(name)
 			}
 		})
 	}
 	b.Run("ReadDir", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			in.ReadDir(0, func(DirEntry) bool { return true })
+			in.ReadDir(ctx, 0, func(DirEntry) bool { return true })
 		}
 	})
 	seed := maphash.MakeSeed()

@@ -26,7 +26,7 @@ func openImage(t testing.TB, img string, o Options) *FS {
 	if o.Logger == nil {
 		o.Logger = quiet
 	}
-	fs, err := Open(img, o)
+	fs, err := Open(ctx, img, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func inodeAt(t testing.TB, fs *FS, name string) *Inode {
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	t.Cleanup(func() { in.Put(1) })
+	t.Cleanup(func() { in.Put() })
 	return in
 }
 
@@ -62,7 +62,7 @@ func listFrom(t testing.TB, in *Inode, cookie uint64, n int) (all []listed, cook
 	t.Helper()
 	for {
 		got := 0
-		err := in.ReadDir(cookie, func(e DirEntry) bool {
+		err := in.ReadDir(ctx, cookie, func(e DirEntry) bool {
 			if got == n {
 				return false
 			}
@@ -173,10 +173,10 @@ func compareTree(t *testing.T, fs *FS, root, name string) {
 			checkSame(t, name, noDots(got), noDots(want))
 		}
 		for _, e := range want {
-			if ino, err := in.LookupIno(e.name); ino != e.ino || err != nil {
+			if ino, err := in.lookupIno(e.name); ino != e.ino || err != nil {
 				t.Errorf("%s/%s: inode %d, %v; want %d", name, e.name, ino, err, e.ino)
 			}
-			if ino, err := in.LookupIno(e.name + "\xff"); !errors.Is(err, ErrNotExist) && !errors.Is(err, ErrNameTooLong) {
+			if ino, err := in.lookupIno(e.name + "\xff"); !errors.Is(err, ErrNotExist) && !errors.Is(err, ErrNameTooLong) {
 				t.Errorf("%s/%s\\xff: inode %d, %v", name, e.name, ino, err)
 			}
 			if e.name != "." && e.name != ".." {

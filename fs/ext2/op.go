@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -12,10 +13,11 @@ import (
 var errRetry = errors.New("no room before the next checkpoint")
 
 // update runs a changing operation, f, which dirties at most credits blocks. It may run
-// f several times: f has undone everything when it returns errRetry.
-func (fs *FS) update(credits int, f func() error) error {
+// f several times: f has undone everything when it returns errRetry. The end of ctx is seen
+// between operations and while it waits, never in the midst of f.
+func (fs *FS) update(ctx context.Context, credits int, f func() error) error {
 	for try := 0; ; try++ {
-		if err := fs.begin(credits); err != nil {
+		if err := fs.begin(ctx, credits); err != nil {
 			return err
 		}
 		err := f()
@@ -29,30 +31,42 @@ func (fs *FS) update(credits int, f func() error) error {
 		if try == 2 {
 			return ErrNoSpace
 		}
-		if err := fs.settle(); err != nil {
+		if err := fs.settle(ctx); err != nil {
 			return err
 		}
 	}
 }
 
 // begin opens an operation if the file system takes any.
-func (fs *FS) begin(credits int) error {
+func (fs *FS) begin(ctx context.Context, credits int) error {
 	if fs.readOnly.Load() {
 		return ErrReadOnly
 	}
-	if err := fs.ckpt.Begin(credits); err != nil {
-		return ErrReadOnly
+	switch err := fs.ckpt.Begin(ctx, credits); {
+	case err == nil:
+		return nil
+	case isEnd(ctx, err):
+		return err
+	}
+	return ErrReadOnly
+}
+
+// Sync returns when everything changed before the call is durable. When ctx ends before
+// that it waits no longer; what it has started goes on. Once changes could not be written,
+// asked for or not, it fails each time: nothing can be made durable any more.
+func (fs *FS) Sync(ctx context.Context) error {
+	if err := fs.commit(ctx); err != nil {
+		return stopped(ctx, err, "syncing the file system")
 	}
 	return nil
 }
 
-// Sync returns when everything changed before the call is durable. Once changes could not be
-// written, asked for or not, it fails each time: nothing can be made durable any more.
-func (fs *FS) Sync() error {
+// commit is Sync for callers that say themselves what was under way.
+func (fs *FS) commit(ctx context.Context) error {
 	if fs.ckpt == nil {
-		return nil
+		return ctx.Err()
 	}
-	return fs.ckpt.Commit()
+	return fs.ckpt.Commit(ctx)
 }
 
 // now is the time to put into inodes: whole seconds where an inode has no room for more.

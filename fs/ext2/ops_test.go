@@ -23,18 +23,18 @@ import (
 func TestRefusals(t *testing.T) {
 	w := makeWritable(t, ext2test.Options{}, Options{})
 	f, d, s := w.create("f", disk.ModeReg|0o644), w.create("d", disk.ModeDir|0o755), w.create("s", disk.ModeSymlink|0o777)
-	must(d.Create("sub", NewInode{Mode: disk.ModeDir | 0o755}))(t).Put(1)
+	must(d.Create(ctx, "sub", CreateOptions{Mode: disk.ModeDir | 0o755}))(t).Put()
 	long, longest := strings.Repeat("n", 256), strings.Repeat("n", 255)
-	make := func(dir *Inode, name string, o NewInode) error {
-		in, err := dir.Create(name, o)
+	make := func(dir *Inode, name string, o CreateOptions) error {
+		in, err := dir.Create(ctx, name, o)
 		if err == nil {
-			in.Put(1)
+			in.Put()
 		}
 		return err
 	}
-	reg := NewInode{Mode: disk.ModeReg | 0o600}
+	reg := CreateOptions{Mode: disk.ModeReg | 0o600}
 	w.wantErr("longest name", make(w.root, longest, reg), nil)
-	w.wantErr("remove it", w.root.Unlink(longest), nil)
+	w.wantErr("remove it", w.root.Unlink(ctx, longest), nil)
 	huge := int64(1) << 60
 	for _, c := range []struct {
 		what string
@@ -45,45 +45,45 @@ func TestRefusals(t *testing.T) {
 		{"no name", make(w.root, "", reg), ErrNotExist},
 		{"slash", make(w.root, "a/b", reg), ErrInvalid},
 		{"zero byte", make(w.root, "a\x00", reg), ErrInvalid},
-		{"no type", make(w.root, "x", NewInode{Mode: 0o600}), ErrInvalid},
+		{"no type", make(w.root, "x", CreateOptions{Mode: 0o600}), ErrInvalid},
 		{"there", make(w.root, "f", reg), ErrExist},
 		{"dot", make(w.root, ".", reg), ErrExist},
 		{"in a file", make(f, "x", reg), ErrNotDir},
-		{"no target", make(w.root, "x", NewInode{Mode: disk.ModeSymlink}), ErrNotExist},
-		{"long target", make(w.root, "x", NewInode{Mode: disk.ModeSymlink, Target: strings.Repeat("t", 1024)}), ErrNameTooLong},
-		{"unlink a directory", w.root.Unlink("d"), ErrIsDir},
-		{"unlink nothing", w.root.Unlink("x"), ErrNotExist},
-		{"unlink 256", w.root.Unlink(long), ErrNameTooLong},
-		{"rmdir a file", w.root.Rmdir("f"), ErrNotDir},
-		{"rmdir not empty", w.root.Rmdir("d"), ErrNotEmpty},
-		{"rmdir dot", w.root.Rmdir("."), ErrInvalid},
-		{"link a directory", w.root.Link("x", d, Root), ErrPerm},
-		{"link over", w.root.Link("s", f, Root), ErrExist},
-		{"link with a slash", w.root.Link("a/b", f, Root), ErrInvalid},
-		{"rename to a slash", w.root.Rename("f", w.root, "a/b", 0, Root), ErrInvalid},
-		{"rename to 256", w.root.Rename("f", w.root, long, 0, Root), ErrNameTooLong},
-		{"truncate a directory", d.SetAttr(SetAttr{Size: ptr(int64(0))}), ErrIsDir},
-		{"truncate a link", s.SetAttr(SetAttr{Size: ptr(int64(0))}), ErrInvalid},
-		{"truncate below 0", f.SetAttr(SetAttr{Size: ptr(int64(-1))}), ErrInvalid},
-		{"truncate too far", f.SetAttr(SetAttr{Size: &huge}), ErrTooBig},
-		{"long label", w.fs.SetLabel(strings.Repeat("l", 17)), ErrInvalid},
-		{"xattr name", f.Setxattr("user."+long, nil, 0, Root), ErrRange},
-		{"xattr namespace", f.Setxattr("other.x", nil, 0, Root), ErrNotSupported},
-		{"xattr replace", f.Setxattr("user.x", []byte("v"), XattrReplace, Root), ErrNoAttr},
-		{"xattr too long", f.Setxattr("user.x", bytes.Repeat([]byte("v"), 1024), 0, Root), ErrNoSpace},
-		{"xattr remove", f.Removexattr("user.x", Root), ErrNoAttr},
+		{"no target", make(w.root, "x", CreateOptions{Mode: disk.ModeSymlink}), ErrNotExist},
+		{"long target", make(w.root, "x", CreateOptions{Mode: disk.ModeSymlink, Target: strings.Repeat("t", 1024)}), ErrNameTooLong},
+		{"unlink a directory", w.root.Unlink(ctx, "d"), ErrIsDir},
+		{"unlink nothing", w.root.Unlink(ctx, "x"), ErrNotExist},
+		{"unlink 256", w.root.Unlink(ctx, long), ErrNameTooLong},
+		{"rmdir a file", w.root.Rmdir(ctx, "f"), ErrNotDir},
+		{"rmdir not empty", w.root.Rmdir(ctx, "d"), ErrNotEmpty},
+		{"rmdir dot", w.root.Rmdir(ctx, "."), ErrInvalid},
+		{"link a directory", w.root.Link(ctx, "x", d, Root), ErrPerm},
+		{"link over", w.root.Link(ctx, "s", f, Root), ErrExist},
+		{"link with a slash", w.root.Link(ctx, "a/b", f, Root), ErrInvalid},
+		{"rename to a slash", w.root.Rename(ctx, "f", w.root, "a/b", 0, Root), ErrInvalid},
+		{"rename to 256", w.root.Rename(ctx, "f", w.root, long, 0, Root), ErrNameTooLong},
+		{"truncate a directory", d.SetAttr(ctx, SetAttr{Size: ptr(int64(0))}), ErrIsDir},
+		{"truncate a link", s.SetAttr(ctx, SetAttr{Size: ptr(int64(0))}), ErrInvalid},
+		{"truncate below 0", f.SetAttr(ctx, SetAttr{Size: ptr(int64(-1))}), ErrInvalid},
+		{"truncate too far", f.SetAttr(ctx, SetAttr{Size: &huge}), ErrTooBig},
+		{"long label", w.fs.SetLabel(ctx, strings.Repeat("l", 17)), ErrInvalid},
+		{"xattr name", f.Setxattr(ctx, "user."+long, nil, 0, Root), ErrRange},
+		{"xattr namespace", f.Setxattr(ctx, "other.x", nil, 0, Root), ErrNotSupported},
+		{"xattr replace", f.Setxattr(ctx, "user.x", []byte("v"), XattrReplace, Root), ErrNoAttr},
+		{"xattr too long", f.Setxattr(ctx, "user.x", bytes.Repeat([]byte("v"), 1024), 0, Root), ErrNoSpace},
+		{"xattr remove", f.Removexattr(ctx, "user.x", Root), ErrNoAttr},
 	} {
 		w.wantErr(c.what, c.err, c.want)
 	}
-	if n, err := f.Write([]byte("x"), w.fs.sb.MaxFileSize(), WriteOptions{}); n != 0 || err != ErrTooBig {
+	if n, err := f.Write(ctx, []byte("x"), w.fs.sb.MaxFileSize(), WriteOptions{}); n != 0 || err != ErrTooBig {
 		t.Errorf("write at the largest size: %d, %v", n, err)
 	}
 	if size := f.Attr().Size; size != 0 {
 		t.Errorf("what was refused made the size %d", size)
 	}
-	f.Put(1)
-	d.Put(1)
-	s.Put(1)
+	f.Put()
+	d.Put()
+	s.Put()
 	w.close()
 }
 
@@ -94,7 +94,7 @@ func TestSizeLimits(t *testing.T) {
 		t.Run(fmt.Sprint(bs), func(t *testing.T) {
 			w := makeWritable(t, ext2test.Options{BlockSize: bs, Size: 64 << 20, Features: []string{"^large_file", "^resize_inode"}}, Options{})
 			f := w.create("f", disk.ModeReg|0o644)
-			large := func() bool { return w.fs.Super().HasROCompat(disk.ROCompatLargeFile) }
+			large := func() bool { return w.fs.Superblock().HasROCompat(disk.ROCompatLargeFile) }
 			w.truncate(f, 1<<31-1)
 			if large() {
 				t.Error("large_file is on before it is needed")
@@ -104,28 +104,28 @@ func TestSizeLimits(t *testing.T) {
 				t.Error("large_file is off with a file of 2 GiB")
 			}
 			limit := w.fs.sb.MaxFileSize()
-			if n, err := f.Write([]byte("end!"), limit-2, WriteOptions{}); n != 2 || err != nil && !errors.Is(err, ErrTooBig) {
+			if n, err := f.Write(ctx, []byte("end!"), limit-2, WriteOptions{}); n != 2 || err != nil && !errors.Is(err, ErrTooBig) {
 				t.Errorf("write across the largest size: %d, %v", n, err)
 			}
 			if size := f.Attr().Size; size != limit {
 				t.Errorf("size %d, want %d", size, limit)
 			}
 			got := make([]byte, 2)
-			if _, err := f.ReadAt(got, limit-2); err != nil || string(got) != "en" {
+			if _, err := f.Read(ctx, got, limit-2); err != nil || string(got) != "en" {
 				t.Errorf("the end reads %q, %v", got, err)
 			}
 			f.mu.Lock() // as if the file had nearly all the sectors there can be
 			sectors := f.raw.Sectors
 			f.raw.Sectors = maxSectors - uint32(bs/512)
 			f.mu.Unlock()
-			if n, err := f.Write([]byte("x"), 1<<30, WriteOptions{}); n != 0 || !errors.Is(err, ErrTooBig) {
+			if n, err := f.Write(ctx, []byte("x"), 1<<30, WriteOptions{}); n != 0 || !errors.Is(err, ErrTooBig) {
 				t.Errorf("write beyond 2^32-1 sectors: %d, %v", n, err)
 			}
 			f.mu.Lock()
 			f.raw.Sectors = sectors
 			f.mu.Unlock()
-			w.wantErr("chmod", f.SetAttr(SetAttr{Mode: ptr(uint32(0o600))}), nil)
-			f.Put(1)
+			w.wantErr("chmod", f.SetAttr(ctx, SetAttr{Mode: ptr(uint32(0o600))}), nil)
+			f.Put()
 			w.close()
 		})
 	}
@@ -136,25 +136,25 @@ func TestMaxLinks(t *testing.T) {
 	w := makeWritable(t, ext2test.Options{Size: 64 << 20, BlockSize: 4096, InodeSize: 128, Inodes: 33_000}, Options{})
 	d, sub := w.create("d", disk.ModeDir|0o755), w.create("other", disk.ModeDir|0o755)
 	f := w.create("f", disk.ModeReg|0o644)
-	for i := range MaxLinks - 1 {
-		if err := d.Link(name(i), f, Root); err != nil {
+	for i := range disk.MaxLinks - 1 {
+		if err := d.Link(ctx, name(i), f, Root); err != nil {
 			t.Fatalf("link %d: %v", i, err)
 		}
 	}
-	w.wantErr("one link more", d.Link("x", f, Root), ErrTooManyLinks)
+	w.wantErr("one link more", d.Link(ctx, "x", f, Root), ErrTooManyLinks)
 	d.mu.Lock() // instead of making them
-	d.raw.Links = MaxLinks
+	d.raw.Links = disk.MaxLinks
 	d.mu.Unlock()
-	_, err := d.Create("sub", NewInode{Mode: disk.ModeDir})
+	_, err := d.Create(ctx, "sub", CreateOptions{Mode: disk.ModeDir})
 	w.wantErr("one subdirectory more", err, ErrTooManyLinks)
-	w.wantErr("renamed into it", w.root.Rename("other", d, "sub", 0, Root), ErrTooManyLinks)
-	w.wantErr("a file renamed into it", w.root.Rename("f", d, "file", 0, Root), nil)
+	w.wantErr("renamed into it", w.root.Rename(ctx, "other", d, "sub", 0, Root), ErrTooManyLinks)
+	w.wantErr("a file renamed into it", w.root.Rename(ctx, "f", d, "file", 0, Root), nil)
 	d.mu.Lock()
 	d.raw.Links = 2
 	d.mu.Unlock()
-	w.wantErr("chmod", d.SetAttr(SetAttr{Mode: ptr(uint32(0o700))}), nil)
+	w.wantErr("chmod", d.SetAttr(ctx, SetAttr{Mode: ptr(uint32(0o700))}), nil)
 	for _, in := range []*Inode{d, sub, f} {
-		in.Put(1)
+		in.Put()
 	}
 	w.close()
 }
@@ -169,7 +169,7 @@ func TestFallocateModel(t *testing.T) {
 			w := makeWritable(t, ext2test.Options{Size: 32 << 20, BlockSize: bs}, Options{})
 			f := w.create("f", disk.ModeReg|0o644)
 			for mode := range uint32(128) {
-				err := f.Fallocate(mode, 0, int64(bs), WriteOptions{})
+				err := f.Fallocate(ctx, mode, 0, int64(bs), WriteOptions{})
 				switch mode {
 				case 0, FallocZeroRange, FallocPunchHole | FallocKeepSize, FallocUnshare,
 					FallocKeepSize, FallocZeroRange | FallocKeepSize, FallocUnshare | FallocKeepSize:
@@ -178,10 +178,10 @@ func TestFallocateModel(t *testing.T) {
 					w.wantErr(fmt.Sprintf("mode %#x", mode), err, ErrNotSupported)
 				}
 			}
-			w.wantErr("kept size behind the end", f.Fallocate(FallocKeepSize, 0, int64(bs)+1, WriteOptions{}), ErrNotSupported)
-			w.wantErr("nothing", f.Fallocate(0, 0, 0, WriteOptions{}), ErrInvalid)
-			w.wantErr("too far", f.Fallocate(0, 1<<62, 1<<62, WriteOptions{}), ErrTooBig)
-			w.wantErr("overflow", f.Fallocate(FallocPunchHole|FallocKeepSize, 1<<62, 1<<62, WriteOptions{}), ErrTooBig)
+			w.wantErr("kept size behind the end", f.Fallocate(ctx, FallocKeepSize, 0, int64(bs)+1, WriteOptions{}), ErrNotSupported)
+			w.wantErr("nothing", f.Fallocate(ctx, 0, 0, 0, WriteOptions{}), ErrInvalid)
+			w.wantErr("too far", f.Fallocate(ctx, 0, 1<<62, 1<<62, WriteOptions{}), ErrTooBig)
+			w.wantErr("overflow", f.Fallocate(ctx, FallocPunchHole|FallocKeepSize, 1<<62, 1<<62, WriteOptions{}), ErrTooBig)
 			w.truncate(f, 0)
 
 			var model []byte
@@ -224,7 +224,7 @@ func TestFallocateModel(t *testing.T) {
 						}
 					}
 				default:
-					err = f.Fallocate(mode, off, n, WriteOptions{})
+					err = f.Fallocate(ctx, mode, off, n, WriteOptions{})
 				}
 				if err != nil {
 					t.Fatalf("seed %d step %d: fallocate(%#x, %d, %d): %v", seed, step, mode, off, n, err)
@@ -254,12 +254,12 @@ func TestFallocateModel(t *testing.T) {
 					}
 				}
 				got := make([]byte, len(model))
-				if _, err := f.ReadAt(got, 0); len(got) > 0 && err != nil || f.Attr().Size != int64(len(model)) || !bytes.Equal(got, model) {
+				if _, err := f.Read(ctx, got, 0); len(got) > 0 && err != nil || f.Attr().Size != int64(len(model)) || !bytes.Equal(got, model) {
 					t.Fatalf("seed %d step %d: mode %#x, %d, %d: content differs, size %d, want %d, %v", seed, step, mode, off, n, f.Attr().Size, len(model), err)
 				}
 				w.checkHoles(f, held, len(model), bs, fmt.Sprintf("seed %d step %d: mode %#x, %d, %d", seed, step, mode, off, n))
 			}
-			f.Put(1)
+			f.Put()
 			w.close()
 		})
 	}
@@ -273,7 +273,7 @@ func (w *writable) checkHoles(f *Inode, held map[int64]bool, size, bs int, what 
 		for !held[b] && b*int64(bs) < int64(size) {
 			b++
 		}
-		data, err := f.SeekData(off)
+		data, err := f.SeekData(ctx, off)
 		if b*int64(bs) >= int64(size) {
 			if err != ErrNoData {
 				w.Fatalf("%s: SEEK_DATA from %d: %d, %v, want none", what, off, data, err)
@@ -286,7 +286,7 @@ func (w *writable) checkHoles(f *Inode, held map[int64]bool, size, bs int, what 
 		for held[b] {
 			b++
 		}
-		hole, err := f.SeekHole(data)
+		hole, err := f.SeekHole(ctx, data)
 		if want := min(b*int64(bs), int64(size)); err != nil || hole != want {
 			w.Fatalf("%s: SEEK_HOLE from %d: %d, %v, want %d", what, data, hole, err, want)
 		}
@@ -316,7 +316,7 @@ func TestTruncateAllLevels(t *testing.T) {
 			for i := len(offs) - 1; i >= 0; i-- {
 				w.truncate(f, offs[i]+int64(bs)-1)
 				got := make([]byte, 2)
-				if _, err := f.ReadAt(got, offs[i]+int64(bs)-3); err != nil || got[0] != 1 || got[1] != 2 {
+				if _, err := f.Read(ctx, got, offs[i]+int64(bs)-3); err != nil || got[0] != 1 || got[1] != 2 {
 					t.Fatalf("block %d reads %v, %v after a truncate behind it", offs[i]/int64(bs), got, err)
 				}
 				w.truncate(f, offs[i])
@@ -327,7 +327,7 @@ func TestTruncateAllLevels(t *testing.T) {
 			if got := w.fs.space.freeBlocks.Load(); got != free || f.Attr().Blocks != 0 {
 				t.Errorf("%d blocks are free, before %d; the file has %d sectors", got, free, f.Attr().Blocks)
 			}
-			f.Put(1)
+			f.Put()
 			w.close()
 		})
 	}
@@ -343,10 +343,10 @@ func TestOrphans(t *testing.T) {
 		var in *Inode
 		switch i % 4 {
 		case 0:
-			in = must(w.root.Tmpfile(NewInode{Mode: disk.ModeReg | 0o600}))(t)
+			in = must(w.root.Tmpfile(ctx, CreateOptions{Mode: disk.ModeReg | 0o600}))(t)
 		case 3:
 			in = w.create(name(i), disk.ModeDir|0o700)
-			w.wantErr("step", w.root.Rmdir(name(i)), nil)
+			w.wantErr("step", w.root.Rmdir(ctx, name(i)), nil)
 		default:
 			in = w.create(name(i), disk.ModeReg|0o600)
 		}
@@ -354,21 +354,21 @@ func TestOrphans(t *testing.T) {
 			w.write(in, ext2test.Content(uint64(i), 20_000*i+1), int64(i)*300_000)
 		}
 		if i%4 == 1 || i%4 == 2 {
-			w.wantErr("step", w.root.Unlink(name(i)), nil)
+			w.wantErr("step", w.root.Unlink(ctx, name(i)), nil)
 		}
 		held = append(held, in)
 	}
-	held[5].Put(1) // out of the middle of the list
-	held[11].Put(1)
-	w.wantErr("step", w.fs.Sync(), nil)
+	held[5].Put() // out of the middle of the list
+	held[11].Put()
+	w.wantErr("step", w.fs.Sync(ctx), nil)
 	fsck, again := ext2test.Copy(t, w.img), ext2test.Copy(t, w.img)
 	got := make([]byte, 20_000*6+1)
-	if _, err := held[6].ReadAt(got, 6*300_000); err != nil || !bytes.Equal(got, ext2test.Content(6, len(got))) {
+	if _, err := held[6].Read(ctx, got, 6*300_000); err != nil || !bytes.Equal(got, ext2test.Content(6, len(got))) {
 		t.Errorf("a file without a name reads something else: %v", err)
 	}
 	for i, in := range held {
 		if i != 5 && i != 11 {
-			in.Put(1)
+			in.Put()
 		}
 	}
 	if b, n := w.fs.space.freeBlocks.Load(), w.fs.space.freeInodes.Load(); b != free || n != inodes {
@@ -395,17 +395,17 @@ func TestOrphans(t *testing.T) {
 // without.
 func TestLinkTmpfile(t *testing.T) {
 	w := makeWritable(t, ext2test.Options{}, Options{})
-	f := must(w.root.Tmpfile(NewInode{Mode: disk.ModeReg | 0o600}))(t)
+	f := must(w.root.Tmpfile(ctx, CreateOptions{Mode: disk.ModeReg | 0o600}))(t)
 	w.write(f, []byte("content"), 0)
-	w.wantErr("link", w.root.Link("f", f, Root), nil)
-	f.Put(1)
+	w.wantErr("link", w.root.Link(ctx, "f", f, Root), nil)
+	f.Put()
 	f = must(w.root.Lookup("f"))(t)
 	if a := f.Attr(); a.Nlink != 1 || a.Size != 7 {
 		t.Errorf("%d links, %d bytes", a.Nlink, a.Size)
 	}
-	w.wantErr("unlink", w.root.Unlink("f"), nil)
-	w.wantErr("link again", w.root.Link("g", f, Root), ErrNotExist)
-	f.Put(1)
+	w.wantErr("unlink", w.root.Unlink(ctx, "f"), nil)
+	w.wantErr("link again", w.root.Link(ctx, "g", f, Root), ErrNotExist)
+	f.Put()
 	w.close()
 }
 
@@ -416,7 +416,7 @@ func TestParallelRenames(t *testing.T) {
 	w := makeWritable(t, ext2test.Options{Size: 32 << 20, BlockSize: 1024}, Options{})
 	dirs := []*Inode{w.root}
 	for i := range 8 {
-		dirs = append(dirs, must(dirs[i/2].Create(fmt.Sprint("d", i), NewInode{Mode: disk.ModeDir | 0o755}))(t))
+		dirs = append(dirs, must(dirs[i/2].Create(ctx, fmt.Sprint("d", i), CreateOptions{Mode: disk.ModeDir | 0o755}))(t))
 	}
 	done := make(chan struct{})
 	go func() {
@@ -430,15 +430,15 @@ func TestParallelRenames(t *testing.T) {
 					a, b := fmt.Sprint("d", rnd.IntN(8)), fmt.Sprint("d", rnd.IntN(8))
 					switch rnd.IntN(6) {
 					case 0:
-						if in, err := from.Create(fmt.Sprint("f", rnd.IntN(8)), NewInode{Mode: disk.ModeReg}); err == nil {
-							in.Put(1)
+						if in, err := from.Create(ctx, fmt.Sprint("f", rnd.IntN(8)), CreateOptions{Mode: disk.ModeReg}); err == nil {
+							in.Put()
 						}
 					case 1:
-						_ = from.Rename(fmt.Sprint("f", rnd.IntN(8)), to, fmt.Sprint("f", rnd.IntN(8)), 0, Root)
+						_ = from.Rename(ctx, fmt.Sprint("f", rnd.IntN(8)), to, fmt.Sprint("f", rnd.IntN(8)), 0, Root)
 					case 2:
-						_ = from.Unlink(fmt.Sprint("f", rnd.IntN(8)))
+						_ = from.Unlink(ctx, fmt.Sprint("f", rnd.IntN(8)))
 					default:
-						_ = from.Rename(a, to, b, []uint32{0, RenameNoReplace, RenameExchange, RenameWhiteout}[rnd.IntN(4)], Root)
+						_ = from.Rename(ctx, a, to, b, []uint32{0, RenameNoReplace, RenameExchange, RenameWhiteout}[rnd.IntN(4)], Root)
 					}
 				}
 			})
@@ -451,7 +451,7 @@ func TestParallelRenames(t *testing.T) {
 		t.Fatalf("seed %d: the renames do not end", seed)
 	}
 	for _, d := range dirs[1:] {
-		d.Put(1)
+		d.Put()
 	}
 	w.close()
 }
@@ -467,19 +467,19 @@ func TestEveryReadFails(t *testing.T) {
 	w.write(f, ext2test.Content(1, 600_000), 0)
 	w.write(f, []byte("x"), 70<<20)
 	for i := range 100 {
-		w.create(name(i), disk.ModeReg).Put(1)
+		w.create(name(i), disk.ModeReg).Put()
 	}
 	d := w.create("d", disk.ModeDir|0o755)
-	must(d.Create("in", NewInode{Mode: disk.ModeReg}))(t).Put(1)
-	d.Put(1)
-	f.Put(1)
+	must(d.Create(ctx, "in", CreateOptions{Mode: disk.ModeReg}))(t).Put()
+	d.Put()
+	f.Put()
 	w.close()
 	base := sparseMem(t, img)
 	run := func(t *testing.T, what string, op func(fs *FS, root, f *Inode) error) {
 		for k := int64(1); ; k++ {
 			mem := base.Clone()
 			dev := blockiotest.NewFault(mem)
-			fs, err := New(dev, Options{Logger: quiet})
+			fs, err := New(ctx, dev, Options{Logger: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -489,8 +489,8 @@ func TestEveryReadFails(t *testing.T) {
 			err = op(fs, root, f)
 			failed := dev.Failed()
 			dev.Heal()
-			f.Put(1)
-			root.Put(1)
+			f.Put()
+			root.Put()
 			copied := t.TempDir() + "/img"
 			if cerr := fs.ckpt.Close(); cerr != nil { // as Close, but the memory stays
 				t.Fatalf("%s, read %d: closing: %v", what, k, cerr)
@@ -519,34 +519,39 @@ func TestEveryReadFails(t *testing.T) {
 		op   func(fs *FS, root, f *Inode) error
 	}{
 		{"create", func(_ *FS, root, _ *Inode) error {
-			in, err := root.Create("new", NewInode{Mode: disk.ModeReg})
+			in, err := root.Create(ctx, "new", CreateOptions{Mode: disk.ModeReg})
 			if err == nil {
-				in.Put(1)
+				in.Put()
 			}
 			return err
 		}},
 		{"mkdir", func(_ *FS, root, _ *Inode) error {
-			in, err := root.Create("new", NewInode{Mode: disk.ModeDir})
+			in, err := root.Create(ctx, "new", CreateOptions{Mode: disk.ModeDir})
 			if err == nil {
-				in.Put(1)
+				in.Put()
 			}
 			return err
 		}},
-		{"link", func(_ *FS, root, f *Inode) error { return root.Link("new", f, Root) }},
-		{"unlink", func(_ *FS, root, _ *Inode) error { return root.Unlink(name(50)) }},
-		{"rename", func(_ *FS, root, _ *Inode) error { return root.Rename(name(50), root, "new", 0, Root) }},
-		{"rename over", func(_ *FS, root, _ *Inode) error { return root.Rename(name(50), root, name(60), RenameWhiteout, Root) }},
+		{"link", func(_ *FS, root, f *Inode) error { return root.Link(ctx, "new", f, Root) }},
+		{"unlink", func(_ *FS, root, _ *Inode) error { return root.Unlink(ctx, name(50)) }},
+		{"rename", func(_ *FS, root, _ *Inode) error { return root.Rename(ctx, name(50), root, "new", 0, Root) }},
+		{"rename over", func(_ *FS, root, _ *Inode) error {
+			return root.Rename(ctx, name(50), root, name(60), RenameWhiteout, Root)
+		}},
 		{"write", func(_ *FS, _, f *Inode) error {
-			_, err := f.Write(make([]byte, 100_000), 590_000, WriteOptions{})
+			_, err := f.Write(ctx, make([]byte, 100_000), 590_000, WriteOptions{})
 			return err
 		}},
-		{"write far", func(_ *FS, _, f *Inode) error { _, err := f.Write([]byte("x"), 75<<20, WriteOptions{}); return err }},
-		{"truncate", func(_ *FS, _, f *Inode) error { return f.SetAttr(SetAttr{Size: ptr(int64(1000))}) }},
-		{"punch", func(_ *FS, _, f *Inode) error {
-			return f.Fallocate(FallocPunchHole|FallocKeepSize, 5000, 500_000, WriteOptions{})
+		{"write far", func(_ *FS, _, f *Inode) error {
+			_, err := f.Write(ctx, []byte("x"), 75<<20, WriteOptions{})
+			return err
 		}},
-		{"fallocate", func(_ *FS, _, f *Inode) error { return f.Fallocate(0, 500_000, 400_000, WriteOptions{}) }},
-		{"setxattr", func(_ *FS, _, f *Inode) error { return f.Setxattr("user.x", make([]byte, 500), 0, Root) }},
+		{"truncate", func(_ *FS, _, f *Inode) error { return f.SetAttr(ctx, SetAttr{Size: ptr(int64(1000))}) }},
+		{"punch", func(_ *FS, _, f *Inode) error {
+			return f.Fallocate(ctx, FallocPunchHole|FallocKeepSize, 5000, 500_000, WriteOptions{})
+		}},
+		{"fallocate", func(_ *FS, _, f *Inode) error { return f.Fallocate(ctx, 0, 500_000, 400_000, WriteOptions{}) }},
+		{"setxattr", func(_ *FS, _, f *Inode) error { return f.Setxattr(ctx, "user.x", make([]byte, 500), 0, Root) }},
 	} {
 		t.Run(c.what, func(t *testing.T) { run(t, c.what, c.op) })
 	}

@@ -32,22 +32,22 @@ func TestRenameMatrix(t *testing.T) {
 		path := filepath.Join(kernel, name)
 		dir, base := filepath.Split(name)
 		parent := w.at(dir)
-		defer parent.Put(1)
-		mk := func(n NewInode) { must(parent.Create(base, n))(t).Put(1) }
+		defer parent.Put()
+		mk := func(n CreateOptions) { must(parent.Create(ctx, base, n))(t).Put() }
 		var err error
 		switch kind {
 		case "file":
 			err = os.WriteFile(path, nil, 0o644)
-			mk(NewInode{Mode: disk.ModeReg | 0o644})
+			mk(CreateOptions{Mode: disk.ModeReg | 0o644})
 		case "dir", "full":
 			err = os.Mkdir(path, 0o755)
-			mk(NewInode{Mode: disk.ModeDir | 0o755})
+			mk(CreateOptions{Mode: disk.ModeDir | 0o755})
 		case "link":
 			err = os.Symlink("x", path)
-			mk(NewInode{Mode: disk.ModeSymlink | 0o777, Target: "x"})
+			mk(CreateOptions{Mode: disk.ModeSymlink | 0o777, Target: "x"})
 		case "fifo":
 			err = unix.Mkfifo(path, 0o644)
-			mk(NewInode{Mode: disk.ModeFIFO | 0o644})
+			mk(CreateOptions{Mode: disk.ModeFIFO | 0o644})
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -93,9 +93,9 @@ func TestRenameMatrix(t *testing.T) {
 					}
 					want := unix.Renameat2(unix.AT_FDCWD, filepath.Join(kernel, old), unix.AT_FDCWD, filepath.Join(kernel, dst), uint(flags))
 					fromDir, toDir := w.at(filepath.Dir(old)), w.at(filepath.Dir(dst))
-					got := fromDir.Rename(filepath.Base(old), toDir, filepath.Base(dst), flags, Root)
-					fromDir.Put(1)
-					toDir.Put(1)
+					got := fromDir.Rename(ctx, filepath.Base(old), toDir, filepath.Base(dst), flags, Root)
+					fromDir.Put()
+					toDir.Put()
 					errno, _ := want.(syscall.Errno)
 					what := fmt.Sprintf("flags %d, %s over %s, %s", flags, from, to, where)
 					if Errno(got) != errno {
@@ -118,13 +118,13 @@ func TestRenameMatrix(t *testing.T) {
 func (w *writable) at(path string) *Inode {
 	w.Helper()
 	in := w.root
-	in.Ref(1)
+	in.Ref()
 	for _, name := range bytes.Split([]byte(filepath.Clean(path)), []byte("/")) {
 		if len(name) == 0 || string(name) == "." {
 			continue
 		}
 		next := must(in.Lookup(string(name)))(w)
-		in.Put(1)
+		in.Put()
 		in = next
 	}
 	return in
@@ -133,19 +133,19 @@ func (w *writable) at(path string) *Inode {
 // tree describes what is below a path: names, modes, link counts, where ".." leads.
 func (w *writable) tree(path string) (s string) {
 	in := w.at(path)
-	defer in.Put(1)
+	defer in.Put()
 	a := in.Attr()
 	s = fmt.Sprintf("%s %o %d\n", path, a.Mode, a.Nlink)
 	if !in.IsDir() {
 		return s
 	}
 	up := w.at(filepath.Dir(path))
-	if dotdot, err := in.LookupIno(".."); err != nil || dotdot != up.Ino() {
+	if dotdot, err := in.lookupIno(".."); err != nil || dotdot != up.Ino() {
 		w.Errorf("%s: .. leads to inode %d, %v, want %d", path, dotdot, err, up.Ino())
 	}
-	up.Put(1)
+	up.Put()
 	for _, name := range []string{"a", "b", "inner", "p", "q"} {
-		if _, err := in.LookupIno(name); err == nil {
+		if _, err := in.lookupIno(name); err == nil {
 			s += w.tree(path + "/" + name)
 		}
 	}
@@ -185,8 +185,8 @@ func TestAttributeBlocks(t *testing.T) {
 	value := bytes.Repeat([]byte("v"), 300)
 	var ins []*Inode
 	for i := range n {
-		in := must(d.Create(name(i), NewInode{Mode: disk.ModeReg | 0o644}))(t)
-		w.wantErr("set", in.Setxattr("user.a", value, XattrCreate, Root), nil)
+		in := must(d.Create(ctx, name(i), CreateOptions{Mode: disk.ModeReg | 0o644}))(t)
+		w.wantErr("set", in.Setxattr(ctx, "user.a", value, XattrCreate, Root), nil)
 		ins = append(ins, in)
 	}
 	blocks := map[uint32]int{}
@@ -203,10 +203,10 @@ func TestAttributeBlocks(t *testing.T) {
 			t.Errorf("block %d has %d users", block, users)
 		}
 	}
-	w.wantErr("create again", ins[7].Setxattr("user.a", value, XattrCreate, Root), ErrExist)
-	w.wantErr("no change", ins[7].Setxattr("user.a", value, 0, Root), nil)
-	w.wantErr("change", ins[7].Setxattr("user.a", []byte("other"), XattrReplace, Root), nil)
-	w.wantErr("too large", ins[8].Setxattr("user.b", bytes.Repeat([]byte("v"), 800), 0, Root), ErrNoSpace)
+	w.wantErr("create again", ins[7].Setxattr(ctx, "user.a", value, XattrCreate, Root), ErrExist)
+	w.wantErr("no change", ins[7].Setxattr(ctx, "user.a", value, 0, Root), nil)
+	w.wantErr("change", ins[7].Setxattr(ctx, "user.a", []byte("other"), XattrReplace, Root), nil)
+	w.wantErr("too large", ins[8].Setxattr(ctx, "user.b", bytes.Repeat([]byte("v"), 800), 0, Root), ErrNoSpace)
 	for i, in := range ins {
 		want := value
 		if i == 7 {
@@ -216,16 +216,16 @@ func TestAttributeBlocks(t *testing.T) {
 			t.Fatalf("inode %d: %q, %v", i, got, err)
 		}
 		if i%2 == 0 {
-			w.wantErr("remove", in.Removexattr("user.a", Root), nil)
+			w.wantErr("remove", in.Removexattr(ctx, "user.a", Root), nil)
 			if a := in.Attr(); a.Blocks != 0 {
 				t.Errorf("inode %d has %d sectors without attributes", i, a.Blocks)
 			}
 		} else if i%3 == 0 {
-			w.wantErr("unlink", d.Unlink(name(i)), nil)
+			w.wantErr("unlink", d.Unlink(ctx, name(i)), nil)
 		}
-		in.Put(1)
+		in.Put()
 	}
-	d.Put(1)
+	d.Put()
 	w.close()
 }
 
@@ -237,7 +237,7 @@ func TestAttributesInInode(t *testing.T) {
 	for _, size := range []int{128, 256, 512} {
 		w := makeWritable(t, ext2test.Options{Size: 16 << 20, BlockSize: 1024, InodeSize: size}, Options{})
 		f := w.create("f", disk.ModeReg|0o644)
-		w.wantErr("small", f.Setxattr("user.s", []byte("small"), 0, Root), nil)
+		w.wantErr("small", f.Setxattr(ctx, "user.s", []byte("small"), 0, Root), nil)
 		if blocks := f.Attr().Blocks; (blocks == 0) != (size > 128) {
 			t.Errorf("inodes of %d bytes: a small attribute takes %d sectors", size, blocks)
 		}
@@ -246,14 +246,14 @@ func TestAttributesInInode(t *testing.T) {
 			key := fmt.Sprint("user.", rnd.IntN(6))
 			if rnd.IntN(3) == 0 {
 				_, there := model[key]
-				err := f.Removexattr(key, Root)
+				err := f.Removexattr(ctx, key, Root)
 				if there && err != nil || !there && err != ErrNoAttr {
 					t.Fatalf("seed %d step %d: remove: %v", seed, step, err)
 				}
 				delete(model, key)
 			} else {
 				value := bytes.Repeat([]byte{byte(step)}, rnd.IntN(300))
-				switch err := f.Setxattr(key, value, 0, Root); err {
+				switch err := f.Setxattr(ctx, key, value, 0, Root); err {
 				case nil:
 					model[key] = value
 				case ErrNoSpace: // then nothing changed
@@ -270,7 +270,7 @@ func TestAttributesInInode(t *testing.T) {
 				t.Fatalf("seed %d step %d: %d names, want %d", seed, step, len(names), len(model))
 			}
 		}
-		f.Put(1)
+		f.Put()
 		w.close()
 	}
 }
@@ -289,19 +289,19 @@ func TestDiscard(t *testing.T) {
 		}
 		f := w.create("f", disk.ModeReg|0o644)
 		w.write(f, ext2test.Content(1, 16<<20), 0)
-		w.wantErr("sync", w.fs.Sync(), nil)
+		w.wantErr("sync", w.fs.Sync(ctx), nil)
 		full := held()
-		w.wantErr("unlink", w.root.Unlink("f"), nil)
-		f.Put(1)
-		w.wantErr("sync", w.fs.Sync(), nil)
+		w.wantErr("unlink", w.root.Unlink(ctx, "f"), nil)
+		f.Put()
+		w.wantErr("sync", w.fs.Sync(ctx), nil)
 		if !discard {
 			if got := held(); got < full-1<<20 {
 				t.Errorf("without discard the image shrank from %d to %d", full, got)
 			}
-			_, err := w.fs.Trim(0, 1<<62, 1<<62)
+			_, err := w.fs.Trim(ctx, 0, 1<<62, 1<<62)
 			w.wantErr("too long a minimum", err, ErrInvalid)
 			free := uint64(w.fs.space.freeBlocks.Load()) << 12
-			if n := must(w.fs.Trim(0, ^uint64(0), 0))(t); n != free {
+			if n := must(w.fs.Trim(ctx, 0, ^uint64(0), 0))(t); n != free {
 				t.Errorf("trimmed %d bytes, %d are free", n, free)
 			}
 		}
@@ -326,8 +326,8 @@ func TestLoopedTables(t *testing.T) {
 	f.mu.RLock()
 	iblock := f.raw.Block
 	f.mu.RUnlock()
-	f.Put(1)
-	keep.Put(1)
+	f.Put()
+	keep.Put()
 	g := w.fs.groups[0]
 	w.close()
 	fill := func(block uint32, ptr func(i int) uint32) {
@@ -344,17 +344,17 @@ func TestLoopedTables(t *testing.T) {
 	fill(iblock[14], func(i int) uint32 { return []uint32{iblock[13], iblock[14], iblock[12]}[i%3] })
 	w.open(Options{Errors: ErrorsContinue})
 	start := time.Now()
-	w.wantErr("unlink", w.root.Unlink("f"), nil)
-	w.wantErr("sync", w.fs.Sync(), nil)
+	w.wantErr("unlink", w.root.Unlink(ctx, "f"), nil)
+	w.wantErr("sync", w.fs.Sync(ctx), nil)
 	if d := time.Since(start); d > 30*time.Second {
 		t.Errorf("deleting took %v", d)
 	}
 	keep = must(w.root.Lookup("keep"))(t)
 	got := make([]byte, len(content))
-	if _, err := keep.ReadAt(got, 0); err != nil || !bytes.Equal(got, content) {
+	if _, err := keep.Read(ctx, got, 0); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("another file reads something else: %v", err)
 	}
-	keep.Put(1)
-	w.root.Put(1)
+	keep.Put()
+	w.root.Put()
 	w.fs.Close()
 }

@@ -3,6 +3,8 @@ package ext2
 import (
 	"log/slog"
 	"time"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 // Options steer Open and New. The zero value asks for a read-write mount of the whole
@@ -75,7 +77,7 @@ type Options struct {
 	// Logger gets warnings and damage found; nil is slog.Default().
 	Logger *slog.Logger
 
-	testing Hooks
+	testing testhook.Hooks
 }
 
 // DefaultCacheBytes is the default of Options.CacheBytes.

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -110,9 +111,10 @@ func (fs *FS) setDtime(ino, v uint32) error {
 
 // recoverOrphans works off the list that a daemon that died left behind. It takes the
 // list as a hint: without a journal it may be older or newer than the inodes it names,
-// so that what is no orphan ends it, and e2fsck has the rest.
-func (fs *FS) recoverOrphans() error {
-	if fs.sb.LastOrphan == 0 {
+// so that what is no orphan ends it, and e2fsck has the rest. When ctx ends, so does it: the
+// list then has what is left.
+func (fs *FS) recoverOrphans(ctx context.Context) error {
+	if fs.sb.LastOrphan == 0 || fs.readOnly.Load() { // damage was found already: e2fsck has it
 		return nil
 	}
 	var found []*Inode
@@ -122,7 +124,7 @@ func (fs *FS) recoverOrphans() error {
 		fs.log.Warn("files left over from an unclean end are not touched, as the file system has errors; run e2fsck")
 	}
 	fs.orphans.adopt(found)
-	err := fs.update(1, func() error {
+	err := fs.update(context.Background(), 1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) { sb.LastOrphan = fs.orphans.head })
 	})
 	if err != nil {
@@ -132,12 +134,12 @@ func (fs *FS) recoverOrphans() error {
 	for _, in := range found {
 		if in.raw.Links == 0 {
 			deleted++
-			err = in.delete()
+			err = in.delete(ctx)
 		} else {
-			err = in.finishTruncate()
+			err = in.finishTruncate(ctx)
 		}
-		if err != nil && fs.readOnly.Load() {
-			return err
+		if err != nil && (fs.readOnly.Load() || isEnd(ctx, err)) {
+			return in.stopped(ctx, err, "finishing the deletion or truncation of")
 		}
 		if err != nil {
 			fs.log.Error(fmt.Sprintf("orphaned inode %d: %v; run e2fsck", in.ino, err), "inode", in.ino)

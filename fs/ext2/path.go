@@ -1,12 +1,6 @@
 package ext2
 
-import (
-	"strings"
-	"syscall"
-)
-
-// ErrLoop: a path leads through too many symbolic links.
-var ErrLoop = &Error{"too many levels of symbolic links", syscall.ELOOP}
+import "strings"
 
 // maxLinks is how many symbolic links one path may lead through.
 const maxLinks = 40
@@ -24,12 +18,12 @@ func (fs *FS) InodeByPath(name string, follow bool) (*Inode, error) {
 	rest, way := name, []*Inode{root}
 	defer func() {
 		for _, in := range way {
-			in.Put(1)
+			in.Put()
 		}
 	}()
 	cut := func(n int) {
 		for _, in := range way[n:] {
-			in.Put(1)
+			in.Put()
 		}
 		way = way[:n]
 	}
@@ -55,7 +49,7 @@ func (fs *FS) InodeByPath(name string, follow bool) (*Inode, error) {
 			continue
 		}
 		target, err := child.Readlink()
-		child.Put(1)
+		child.Put()
 		if err != nil {
 			return nil, err
 		}
@@ -71,6 +65,6 @@ func (fs *FS) InodeByPath(name string, follow bool) (*Inode, error) {
 		rest, more = target, true
 	}
 	last := way[len(way)-1]
-	last.Ref(1)
+	last.Ref()
 	return last, nil
 }

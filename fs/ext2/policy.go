@@ -1,11 +1,13 @@
 package ext2
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
@@ -22,14 +24,14 @@ type errorPolicy struct {
 
 	mu      sync.Mutex // a leaf
 	pending []damageRecord
-	lost    uint32 // found beyond those pending: counted only
+	early   *disk.CorruptError // found before startPolicy
+	lost    uint32             // found beyond those pending: counted only
 
 	wake    chan struct{} // capacity 1
 	stop    chan struct{}
 	stopped chan struct{}
-	failed  chan struct{} // closed when the file system stopped: ErrorsPanic
-	once    sync.Once
-	why     error // set before failed is closed
+	failed  chan struct{}                     // closed when the file system stopped: ErrorsPanic
+	why     atomic.Pointer[disk.CorruptError] // the damage that ended writing; set before failed is closed
 }
 
 // damageRecord is what the superblock keeps of damage.
@@ -44,7 +46,8 @@ type damageRecord struct {
 // maxPendingDamage bounds the records that wait: the first and the last count.
 const maxPendingDamage = 16
 
-// startPolicy begins to follow errors=: the option, or else s_errors.
+// startPolicy begins to follow errors=: the option, or else s_errors. Damage that was
+// found while the mount looked around counts.
 func (fs *FS) startPolicy() {
 	p := &fs.policy
 	p.action = fs.opts.Errors
@@ -60,6 +63,10 @@ func (fs *FS) startPolicy() {
 	}
 	p.wake, p.stop, p.stopped = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	p.failed = make(chan struct{})
+	if early := p.early; early != nil {
+		fs.act(early)
+		p.wake <- struct{}{}
+	}
 	go fs.recordDamage()
 }
 
@@ -70,23 +77,22 @@ func (fs *FS) stopPolicy() {
 }
 
 // Failed is closed when the file system stopped because of damage (errors=panic): nothing
-// is changed any more, and whoever serves it should end. Failure then gives the reason.
+// is changed any more, and whoever serves it should end.
 func (fs *FS) Failed() <-chan struct{} { return fs.policy.failed }
 
-// Failure is why the file system stopped; nil while it has not.
+// Failure is the damage that ended all writing (errors=remount-ro, errors=panic); nil while
+// none did.
 func (fs *FS) Failure() error {
-	select {
-	case <-fs.policy.failed:
-		return fs.policy.why
-	default:
-		return nil
+	if why := fs.policy.why.Load(); why != nil {
+		return why
 	}
+	return nil
 }
 
 // react follows errors= after damage was found. Any locks may be held.
 func (fs *FS) react(e *disk.CorruptError) {
 	p := &fs.policy
-	if p.wake == nil || fs.readOnly.Load() {
+	if fs.opts.ReadOnly || fs.readOnly.Load() {
 		return // not writable: nothing can be noted
 	}
 	fn, line := finder()
@@ -99,19 +105,30 @@ func (fs *FS) react(e *disk.CorruptError) {
 		p.pending[maxPendingDamage-1] = r
 		p.lost++
 	}
-	p.mu.Unlock()
-	switch p.action {
-	case ErrorsRemountRO:
-		if fs.readOnly.CompareAndSwap(false, true) {
-			fs.log.Error("the file system is read-only from now on, as damage was found (errors=remount-ro); run e2fsck")
-		}
-	case ErrorsPanic:
-		fs.readOnly.Store(true)
-		p.once.Do(func() { p.why = e })
+	started := p.wake != nil
+	if !started && p.early == nil {
+		p.early = e
 	}
+	p.mu.Unlock()
+	if !started {
+		return
+	}
+	fs.act(e)
 	select {
 	case p.wake <- struct{}{}:
 	default:
+	}
+}
+
+// act ends writing, unless damage is to change nothing.
+func (fs *FS) act(e *disk.CorruptError) {
+	p := &fs.policy
+	if p.action == ErrorsContinue {
+		return
+	}
+	p.why.CompareAndSwap(nil, e)
+	if fs.readOnly.CompareAndSwap(false, true) && p.action == ErrorsRemountRO {
+		fs.log.Error("the file system is read-only from now on, as damage was found (errors=remount-ro); run e2fsck")
 	}
 }
 
@@ -164,7 +181,7 @@ func (fs *FS) recordDamage() {
 // noteDamage writes damage into the superblock and makes it durable. It works on a file
 // system that has just turned read-only, too.
 func (fs *FS) noteDamage(pending []damageRecord, lost uint32) error {
-	if err := fs.ckpt.Begin(1); err != nil {
+	if err := fs.ckpt.Begin(context.Background(), 1); err != nil {
 		return err
 	}
 	err := fs.changeSuper(func(sb *disk.Superblock) {
@@ -189,7 +206,7 @@ func (fs *FS) noteDamage(pending []damageRecord, lost uint32) error {
 	if err != nil {
 		return err
 	}
-	if err := fs.ckpt.Commit(); err != nil {
+	if err := fs.ckpt.Commit(context.Background()); err != nil {
 		return err
 	}
 	return fs.journal.Tidy(true) // into its place: whoever looks next may not replay a journal

@@ -3,9 +3,12 @@
 package ext2
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -23,19 +26,19 @@ func damagedDir(t *testing.T, o ext2test.Options) *blockiotest.Mem {
 		t.Fatal(err)
 	}
 	m := blockiotest.MemOf(data)
-	fs, err := New(m.Clone(), Options{Logger: quiet})
+	fs, err := New(ctx, m.Clone(), Options{Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
 	root, _ := fs.Root()
-	bad, err := root.Create("bad", NewInode{Mode: disk.ModeDir | 0o755})
+	bad, err := root.Create(ctx, "bad", CreateOptions{Mode: disk.ModeDir | 0o755})
 	if err != nil {
 		t.Fatal(err)
 	}
 	block := int64(bad.raw.Block[0]) << fs.blockBits
-	bad.Put(1)
-	root.Put(1)
-	if err := fs.Sync(); err != nil {
+	bad.Put()
+	root.Put()
+	if err := fs.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
 	image := fs.dev.(*blockiotest.Mem).Clone()
@@ -71,12 +74,12 @@ func TestErrorPolicies(t *testing.T) {
 			m := image.Clone()
 			setSuper(t, m, func(sb *disk.Superblock) { sb.Errors = c.super; sb.State = disk.StateValid })
 			rec := blockiotest.NewRecorder(m)
-			fs, err := New(rec, Options{Errors: c.option, Logger: quiet})
+			fs, err := New(ctx, rec, Options{Errors: c.option, Logger: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}
 			root, _ := fs.Root()
-			defer root.Put(1)
+			defer root.Put()
 			before := time.Now().Unix()
 			for range 2 { // damage is noted once
 				if _, err := findIn(root, "bad", "x"); Errno(err) != 5 {
@@ -85,19 +88,23 @@ func TestErrorPolicies(t *testing.T) {
 			}
 			if c.stops {
 				<-fs.Failed()
-				if fs.Failure() == nil {
-					t.Error("it stopped without a reason")
-				}
 			}
-			_, err = root.Create("new", NewInode{Mode: disk.ModeReg | 0o644})
+			_, err = root.Create(ctx, "new", CreateOptions{Mode: disk.ModeReg | 0o644})
 			if c.ro != errors.Is(err, ErrReadOnly) || !c.ro && err != nil {
 				t.Errorf("a change afterwards: %v", err)
 			}
-			if _, err := root.LookupIno("lost+found"); err != nil {
+			if _, err := root.lookupIno("lost+found"); err != nil {
 				t.Errorf("reading afterwards: %v", err)
 			}
-			if !c.stops && fs.Failure() != nil {
-				t.Error("it stopped")
+			if why := fs.Failure(); (why != nil) != c.ro {
+				t.Errorf("the reason to write no more: %v", why)
+			}
+			select {
+			case <-fs.Failed():
+				if !c.stops {
+					t.Error("it stopped")
+				}
+			default:
 			}
 			if err := fs.Close(); err != nil {
 				t.Error(err)
@@ -112,8 +119,8 @@ func findIn(root *Inode, dir, name string) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer d.Put(1)
-	return d.LookupIno(name)
+	defer d.Put()
+	return d.lookupIno(name)
 }
 
 // setSuper changes the superblock of an image.
@@ -176,7 +183,7 @@ func checkNoted(t *testing.T, m *blockiotest.Mem, before int64, ro bool) {
 func TestDamageOnReadOnlyMount(t *testing.T) {
 	m := damagedDir(t, ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 128})
 	rec := blockiotest.NewRecorder(m)
-	fs, err := New(rec, Options{ReadOnly: true, Errors: ErrorsPanic, Logger: quiet})
+	fs, err := New(ctx, rec, Options{ReadOnly: true, Errors: ErrorsPanic, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,11 +191,63 @@ func TestDamageOnReadOnlyMount(t *testing.T) {
 	if _, err := findIn(root, "bad", "x"); Errno(err) != 5 {
 		t.Fatalf("a lookup in the damaged directory gives %v", err)
 	}
-	root.Put(1)
+	root.Put()
 	if err := fs.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(rec.Log()); n != 0 {
 		t.Errorf("%d writes", n)
+	}
+}
+
+// TestDamageAtMount: what the mount itself finds, on its way to a journal, is noted and dealt
+// with as what is found later, and no journal is put where a bitmap cannot be trusted.
+func TestDamageAtMount(t *testing.T) {
+	img := ext2test.Make(t, ext2test.Options{Size: 16 << 20, BlockSize: 1024})
+	info := run(t, "dumpe2fs", img)
+	table := regexp.MustCompile(`(?s)Group 1:.*?Inode table at (\d+)`).FindStringSubmatch(info)
+	if table == nil {
+		t.Fatalf("no inode table in\n%s", info)
+	}
+	ext2test.DebugfsWrite(t, img, "freeb "+table[1]+" 4")
+	data, err := os.ReadFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		policy ErrorPolicy
+		ro     bool
+	}{{"continue", ErrorsContinue, false}, {"remount-ro", ErrorsRemountRO, true}, {"panic", ErrorsPanic, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			m := blockiotest.MemOf(bytes.Clone(data))
+			fs, err := New(context.Background(), m, Options{Errors: c.policy, Logger: quiet})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.policy == ErrorsPanic {
+				<-fs.Failed()
+			}
+			if fs.ReadOnly() != c.ro || (fs.Failure() != nil) != c.ro {
+				t.Errorf("read-only %v, failure %v", fs.ReadOnly(), fs.Failure())
+			}
+			if sb := fs.Superblock(); sb.HasCompat(disk.CompatHasJournal) {
+				t.Error("a journal was borrowed")
+			}
+			if err := fs.Close(); err != nil {
+				t.Error(err)
+			}
+			want := disk.StateErrors | disk.StateValid
+			if c.ro {
+				want = disk.StateErrors
+			}
+			if sb := superOf(t, m); int(sb.State) != want || sb.ErrorCount != 1 {
+				t.Errorf("s_state is %#x, want %#x; %d errors", sb.State, want, sb.ErrorCount)
+			}
+			// Nothing but the superblock's block changed.
+			if at := int64(2 * disk.SuperblockOffset); !bytes.Equal(m.Bytes(at, m.Size()-at), data[at:]) {
+				t.Error("more than the superblock was written")
+			}
+		})
 	}
 }

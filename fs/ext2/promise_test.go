@@ -13,6 +13,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 // recorded opens an image on a recording device, with timers that never come by
@@ -22,7 +23,7 @@ func recorded(t *testing.T, img ext2test.Options, o Options) (*FS, *blockiotest.
 	dev := blockiotest.NewRecorder(loadImage(t, img))
 	var timers handTimers
 	o.Logger, o.testing.After = quiet, timers.after
-	fs, err := New(dev, o)
+	fs, err := New(ctx, dev, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,7 @@ var small = ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 256, InodeS
 
 func mustCreate(t *testing.T, dir *Inode, name string, mode uint32) *Inode {
 	t.Helper()
-	in, err := dir.Create(name, NewInode{Mode: mode | 0o755})
+	in, err := dir.Create(ctx, name, CreateOptions{Mode: mode | 0o755})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func mustCreate(t *testing.T, dir *Inode, name string, mode uint32) *Inode {
 
 func mustWrite(t *testing.T, in *Inode, n int) {
 	t.Helper()
-	if got, err := in.Write(make([]byte, n), 0, WriteOptions{}); err != nil || got != n {
+	if got, err := in.Write(ctx, make([]byte, n), 0, WriteOptions{}); err != nil || got != n {
 		t.Fatalf("write: %d, %v", got, err)
 	}
 }
@@ -96,7 +97,7 @@ func TestDataGoesFirst(t *testing.T) {
 	start := len(dev.Log())
 	mustWrite(t, in, 60<<10)
 	blocks := blocksOf(t, in)
-	if err := in.Fsync(); err != nil {
+	if err := in.Fsync(ctx); err != nil {
 		t.Fatal(err)
 	}
 	data, pointers := 0, 0
@@ -115,8 +116,8 @@ func TestDataGoesFirst(t *testing.T) {
 	if pointers == 0 || data >= pointers {
 		t.Errorf("content until event %d, what points to it from %d on", data, pointers)
 	}
-	in.Put(1)
-	root.Put(1)
+	in.Put()
+	root.Put()
 	if err := fs.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -127,22 +128,22 @@ func TestDataGoesFirst(t *testing.T) {
 func TestReuseWaits(t *testing.T) {
 	fs, _, timers := recorded(t, small, Options{})
 	root, _ := fs.Root()
-	defer root.Put(1)
+	defer root.Put()
 	old := mustCreate(t, root, "old", disk.ModeReg)
 	mustWrite(t, old, 40<<10)
 	blocks, ino := blocksOf(t, old), old.Ino()
-	if err := fs.Sync(); err != nil {
+	if err := fs.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := root.Unlink("old"); err != nil {
+	if err := root.Unlink(ctx, "old"); err != nil {
 		t.Fatal(err)
 	}
-	old.Put(1) // deletes it
+	old.Put() // deletes it
 	timers.fire()
 	timers.fire() // written, but nobody knows how durably
 	reused := func(name string) (inode bool, n int) {
 		in := mustCreate(t, root, name, disk.ModeReg)
-		defer in.Put(1)
+		defer in.Put()
 		mustWrite(t, in, 40<<10)
 		for b := range blocksOf(t, in) {
 			if blocks[b] {
@@ -158,7 +159,7 @@ func TestReuseWaits(t *testing.T) {
 	if pending > 0 && (inode || n > 0) {
 		t.Errorf("reused too early: inode %v, %d blocks", inode, n)
 	}
-	if err := fs.Sync(); err != nil {
+	if err := fs.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if fs.space.pending.Load() != 0 || fs.space.pendingIno.Load() != 0 || len(fs.space.releases) != 0 {
@@ -176,31 +177,31 @@ func TestNoSpaceWaitsForReleases(t *testing.T) {
 	root, _ := fs.Root()
 	for round := range 5 {
 		in := mustCreate(t, root, "big", disk.ModeReg)
-		n, err := in.Write(make([]byte, 2<<20), 0, WriteOptions{})
+		n, err := in.Write(ctx, make([]byte, 2<<20), 0, WriteOptions{})
 		if !errors.Is(err, ErrNoSpace) || n < 800<<10 {
 			t.Fatalf("round %d: %d bytes, %v", round, n, err)
 		}
-		if err := root.Unlink("big"); err != nil {
+		if err := root.Unlink(ctx, "big"); err != nil {
 			t.Fatal(err)
 		}
-		in.Put(1)
+		in.Put()
 	}
 	for i := 0; ; i++ { // the same with inodes
-		in, err := root.Create(fmt.Sprint(i), NewInode{Mode: disk.ModeReg | 0o644})
+		in, err := root.Create(ctx, fmt.Sprint(i), CreateOptions{Mode: disk.ModeReg | 0o644})
 		if errors.Is(err, ErrNoSpace) {
 			break
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		in.Put(1)
+		in.Put()
 	}
 	for range 3 {
-		if err := root.Unlink("0"); err != nil {
+		if err := root.Unlink(ctx, "0"); err != nil {
 			t.Fatal(err)
 		}
-		mustCreate(t, root, "0", disk.ModeReg).Put(1)
+		mustCreate(t, root, "0", disk.ModeReg).Put()
 	}
-	root.Put(1)
+	root.Put()
 	if err := fs.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +243,7 @@ func TestFsyncsAreShared(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, in := range all {
 		wg.Go(func() {
-			if err := in.Fsync(); err != nil {
+			if err := in.Fsync(ctx); err != nil {
 				t.Error(err)
 			}
 		})
@@ -252,16 +253,16 @@ func TestFsyncsAreShared(t *testing.T) {
 		t.Errorf("%d syncs for %d fsyncs of one epoch", n, files)
 	}
 	start = len(dev.Log())
-	if err := all[0].Fsync(); err != nil {
+	if err := all[0].Fsync(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if ops := opsOf(dev, start); len(ops) != 0 {
 		t.Errorf("an fsync with nothing to do did %v", ops)
 	}
 	for _, in := range all {
-		in.Put(1)
+		in.Put()
 	}
-	root.Put(1)
+	root.Put()
 	if err := fs.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -272,11 +273,11 @@ func TestFsyncsAreShared(t *testing.T) {
 // waits in the journal.
 func TestDirtyMemoryIsBounded(t *testing.T) {
 	const bound = 4 * freeCredits
-	fs, dev, _ := recorded(t, ext2test.Options{Size: 64 << 20, BlockSize: 1024, Inodes: 30000}, Options{testing: Hooks{MaxDirty: bound}})
+	fs, dev, _ := recorded(t, ext2test.Options{Size: 64 << 20, BlockSize: 1024, Inodes: 30000}, Options{testing: testhook.Hooks{MaxDirty: bound}})
 	root, _ := fs.Root()
 	most := int64(0)
 	for i := range 4000 {
-		mustCreate(t, root, fmt.Sprintf("%d-%060d", i, i), disk.ModeDir).Put(1)
+		mustCreate(t, root, fmt.Sprintf("%d-%060d", i, i), disk.ModeDir).Put()
 		if i%50 == 0 {
 			most = max(most, fs.cache.Stats().Pinned)
 		}
@@ -284,7 +285,7 @@ func TestDirtyMemoryIsBounded(t *testing.T) {
 	if most > 9*bound/4+16 { // a quarter as many may wait in the journal for their places
 		t.Errorf("%d blocks were pinned, the bound is two and a quarter times %d", most, bound)
 	}
-	root.Put(1)
+	root.Put()
 	if err := fs.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +314,7 @@ func TestSettle(t *testing.T) {
 			fs, dev, _ := recorded(t, small, c.o)
 			root, _ := fs.Root()
 			dir, f := mustCreate(t, root, "d", disk.ModeDir), mustCreate(t, root, "f", disk.ModeReg)
-			if err := errors.Join(dir.SetFlags(c.dirFlags, Root), f.SetFlags(c.inFlags, Root), fs.Sync()); err != nil {
+			if err := errors.Join(dir.SetFlags(ctx, c.dirFlags, Root), f.SetFlags(ctx, c.inFlags, Root), fs.Sync(ctx)); err != nil {
 				t.Fatal(err)
 			}
 			size, mode := int64(10), uint32(0o600)
@@ -322,15 +323,19 @@ func TestSettle(t *testing.T) {
 				want bool
 				do   func() error
 			}{
-				{"create", c.names, func() error { in, err := dir.Create("a", NewInode{Mode: disk.ModeFIFO | 0o644}); in.Put(1); return err }},
-				{"link", c.names, func() error { return dir.Link("b", f, Root) }},
-				{"rename in", c.names, func() error { return root.Rename("f", dir, "c", 0, Root) }},
-				{"unlink", c.names, func() error { return dir.Unlink("a") }},
-				{"write", c.content, func() error { _, err := f.Write([]byte("x"), 100, WriteOptions{}); return err }},
-				{"truncate", c.content, func() error { return f.SetAttr(SetAttr{Size: &size}) }},
-				{"chmod", c.content, func() error { return f.SetAttr(SetAttr{Mode: &mode}) }},
-				{"xattr", c.content, func() error { return f.Setxattr("user.a", []byte("v"), 0, Root) }},
-				{"fallocate", c.content, func() error { return f.Fallocate(0, 0, 5000, WriteOptions{}) }},
+				{"create", c.names, func() error {
+					in, err := dir.Create(ctx, "a", CreateOptions{Mode: disk.ModeFIFO | 0o644})
+					in.Put()
+					return err
+				}},
+				{"link", c.names, func() error { return dir.Link(ctx, "b", f, Root) }},
+				{"rename in", c.names, func() error { return root.Rename(ctx, "f", dir, "c", 0, Root) }},
+				{"unlink", c.names, func() error { return dir.Unlink(ctx, "a") }},
+				{"write", c.content, func() error { _, err := f.Write(ctx, []byte("x"), 100, WriteOptions{}); return err }},
+				{"truncate", c.content, func() error { return f.SetAttr(ctx, SetAttr{Size: &size}) }},
+				{"chmod", c.content, func() error { return f.SetAttr(ctx, SetAttr{Mode: &mode}) }},
+				{"xattr", c.content, func() error { return f.Setxattr(ctx, "user.a", []byte("v"), 0, Root) }},
+				{"fallocate", c.content, func() error { return f.Fallocate(ctx, 0, 0, 5000, WriteOptions{}) }},
 			} {
 				start := len(dev.Log())
 				if err := op.do(); err != nil {
@@ -340,9 +345,9 @@ func TestSettle(t *testing.T) {
 					t.Errorf("%s: %d syncs, want some: %v", op.name, n, op.want)
 				}
 			}
-			dir.Put(1)
-			f.Put(1)
-			root.Put(1)
+			dir.Put()
+			f.Put()
+			root.Put()
 			if err := fs.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -356,25 +361,25 @@ func TestFailedCheckpoint(t *testing.T) {
 	for _, op := range []blockio.Op{blockio.Write, blockio.Sync} {
 		t.Run(fmt.Sprint(op), func(t *testing.T) {
 			fault := blockiotest.NewFault(loadImage(t, small))
-			fs, err := New(fault, Options{Logger: quiet})
+			fs, err := New(ctx, fault, Options{Logger: quiet})
 			if err != nil {
 				t.Fatal(err)
 			}
 			root, _ := fs.Root()
 			in := mustCreate(t, root, "f", disk.ModeReg)
 			fault.Fail(blockiotest.Rule{Op: op})
-			if err := in.Fsync(); Errno(err) != 5 {
+			if err := in.Fsync(ctx); Errno(err) != 5 {
 				t.Errorf("fsync gives %v", err)
 			}
 			fault.Heal()
-			if _, err := root.Create("g", NewInode{Mode: disk.ModeReg}); !errors.Is(err, ErrReadOnly) {
+			if _, err := root.Create(ctx, "g", CreateOptions{Mode: disk.ModeReg}); !errors.Is(err, ErrReadOnly) {
 				t.Errorf("a change afterwards gives %v", err)
 			}
-			if ino, err := root.LookupIno("f"); err != nil || ino != in.Ino() {
+			if ino, err := root.lookupIno("f"); err != nil || ino != in.Ino() {
 				t.Errorf("what was changed is gone: %d, %v", ino, err)
 			}
-			in.Put(1)
-			root.Put(1)
+			in.Put()
+			root.Put()
 			if err := fs.Close(); err == nil {
 				t.Error("the end says nothing of what was lost")
 			}

@@ -49,7 +49,7 @@ func checkRead(t *testing.T, n naiveImage, in *Inode, iblock [15]uint32, off int
 	last := borders(int(n.blockSize))
 	count = int(min(int64(count), last[len(last)-1]*n.blockSize-off))
 	got := bytes.Repeat([]byte{0xA5}, count)
-	if m, err := in.Read(got, off); err != nil || m != count {
+	if m, err := in.Read(ctx, got, off); err != nil || m != count {
 		t.Fatalf("Read(%d, %d) = %d, %v", off, count, m, err)
 	}
 	for i := 0; i < count; {
@@ -83,7 +83,7 @@ func TestReadLikeKernel(t *testing.T) {
 				}
 			})
 			dir := ext2test.KernelMount(t, img, "ro")
-			fs, err := Open(img, Options{ReadOnly: true, Logger: quiet})
+			fs, err := Open(ctx, img, Options{ReadOnly: true, Logger: quiet})
 			if errors.Is(err, syscall.EBUSY) || err != nil && strings.Contains(err.Error(), "loop") {
 				t.Fatalf("a read-only mount shares with a read-only loop device: %v", err)
 			}
@@ -139,7 +139,7 @@ func checkHoles(t *testing.T, path string, in *Inode, size int64) {
 			if whence == 4 {
 				seek = in.SeekHole
 			}
-			got, gotErr := seek(off)
+			got, gotErr := seek(ctx, off)
 			want, wantErr := f.Seek(off, whence)
 			if gotErr == nil && wantErr == nil && got == want {
 				off = max(off, got)
@@ -165,11 +165,11 @@ func checkContent(t *testing.T, path string, in *Inode, size int64) {
 	got, want := make([]byte, piece), make([]byte, piece)
 	for off := int64(0); off < size; off += piece {
 		if size > 64<<20 {
-			if off, err = in.SeekData(off); err != nil {
+			if off, err = in.SeekData(ctx, off); err != nil {
 				break
 			}
 		}
-		n, err := in.ReadAt(got, off)
+		n, err := in.ReaderAt(ctx).ReadAt(got, off)
 		m, errWant := f.ReadAt(want, off)
 		if n != m || err != errWant || !bytes.Equal(got[:n], want[:m]) {
 			t.Errorf("%s differs at %d: %d bytes, %v; kernel %d, %v", path, off, n, err, m, errWant)
@@ -200,24 +200,24 @@ func TestReadAtRules(t *testing.T) {
 		{2500, 1, 0, io.EOF}, {1 << 40, 5, 0, io.EOF}, {-1, 1, 0, ErrInvalid}, {1023, 2, 2, nil},
 	} {
 		p := make([]byte, tt.n)
-		n, err := in.ReadAt(p, tt.off)
+		n, err := in.ReaderAt(ctx).ReadAt(p, tt.off)
 		if n != tt.want || !errors.Is(err, tt.err) {
 			t.Errorf("ReadAt(%d bytes, %d) = %d, %v; expected %d, %v", tt.n, tt.off, n, err, tt.want, tt.err)
 		}
-		if n, err := in.Read(p, tt.off); n != tt.want || tt.err != io.EOF && !errors.Is(err, tt.err) || tt.err == io.EOF && err != nil {
+		if n, err := in.Read(ctx, p, tt.off); n != tt.want || tt.err != io.EOF && !errors.Is(err, tt.err) || tt.err == io.EOF && err != nil {
 			t.Errorf("Read(%d bytes, %d) = %d, %v", tt.n, tt.off, n, err)
 		}
 	}
 	p := make([]byte, 2)
-	if in.ReadAt(p, 1023); string(p) != "ab" {
+	if in.ReaderAt(ctx).ReadAt(p, 1023); string(p) != "ab" {
 		t.Errorf("read %q across the first two blocks", p)
 	}
 	root, _ := fs.Root()
-	defer root.Put(1)
-	if _, err := root.Read(p, 0); Errno(err) != syscall.EISDIR {
+	defer root.Put()
+	if _, err := root.Read(ctx, p, 0); Errno(err) != syscall.EISDIR {
 		t.Errorf("reading a directory: %v", err)
 	}
-	if _, err := root.SeekHole(0); Errno(err) != syscall.EISDIR {
+	if _, err := root.SeekHole(ctx, 0); Errno(err) != syscall.EISDIR {
 		t.Errorf("seeking in a directory: %v", err)
 	}
 }
@@ -232,22 +232,22 @@ func TestReadErrors(t *testing.T) {
 	c.inode(fileIno, func(in *disk.Inode) { in.Block, in.Size = iblock, 8*4096 })
 	bad := int64(iblock[5]) * 4096
 	var log bytes.Buffer
-	fs, err := New(failing{c.dev, bad, bad + 4096}, Options{ReadOnly: true, Logger: testLogger(&log)})
+	fs, err := New(ctx, failing{c.dev, bad, bad + 4096}, Options{ReadOnly: true, Logger: testLogger(&log)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := openInode(t, fs, fileIno)
 	p := make([]byte, 8*4096)
 	for range 3 {
-		n, err := in.ReadAt(p, 0)
+		n, err := in.ReaderAt(ctx).ReadAt(p, 0)
 		if n > 5*4096 || Errno(err) != syscall.EIO {
 			t.Errorf("ReadAt = %d, %v", n, err)
 		}
 	}
-	if n, err := in.ReadAt(p[:5*4096], 0); n != 5*4096 || err != nil {
+	if n, err := in.ReaderAt(ctx).ReadAt(p[:5*4096], 0); n != 5*4096 || err != nil {
 		t.Errorf("before the bad block: %d, %v", n, err)
 	}
-	if n, err := in.ReadAt(p[:2*4096], 6*4096); n != 2*4096 || err != nil {
+	if n, err := in.ReaderAt(ctx).ReadAt(p[:2*4096], 6*4096); n != 2*4096 || err != nil {
 		t.Errorf("behind the bad block: %d, %v", n, err)
 	}
 	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "inode 12") {
@@ -266,18 +266,18 @@ func TestIndirectUnreadable(t *testing.T) {
 	c.inode(fileIno, func(in *disk.Inode) { in.Block, in.Size = iblock, 20*4096 })
 	bad := int64(iblock[12]) * 4096
 	var log bytes.Buffer
-	fs, err := New(failing{c.dev, bad, bad + 4096}, Options{ReadOnly: true, Logger: testLogger(&log)})
+	fs, err := New(ctx, failing{c.dev, bad, bad + 4096}, Options{ReadOnly: true, Logger: testLogger(&log)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := openInode(t, fs, fileIno)
 	for ib := range int64(20) {
-		n, err := in.ReadAt(make([]byte, 4096), ib*4096)
+		n, err := in.ReaderAt(ctx).ReadAt(make([]byte, 4096), ib*4096)
 		if ib < 12 && (n != 4096 || err != nil) || ib >= 12 && (n != 0 || Errno(err) != syscall.EIO) {
 			t.Errorf("file block %d: %d, %v", ib, n, err)
 		}
 	}
-	if _, err := in.SeekHole(0); Errno(err) != syscall.EIO {
+	if _, err := in.SeekHole(ctx, 0); Errno(err) != syscall.EIO {
 		t.Errorf("SeekHole: %v", err)
 	}
 	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), fmt.Sprint("block ", iblock[12])) {
@@ -297,7 +297,7 @@ func TestReadParallel(t *testing.T) {
 		}
 	}
 	img := ext2test.Make(t, ext2test.Options{Root: dir, Size: 32 << 20})
-	fs, err := Open(img, Options{ReadOnly: true, Logger: quiet, CacheBytes: 64 << 10})
+	fs, err := Open(ctx, img, Options{ReadOnly: true, Logger: quiet, CacheBytes: 64 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,11 +319,11 @@ func TestReadParallel(t *testing.T) {
 					return
 				}
 				off := rng.IntN(len(want[name]))
-				n, err := in.Read(p, int64(off))
+				n, err := in.Read(ctx, p, int64(off))
 				if err != nil || !bytes.Equal(p[:n], want[name][off:min(off+len(p), len(want[name]))]) {
 					t.Errorf("%s at %d: %d, %v", name, off, n, err)
 				}
-				in.Put(1)
+				in.Put()
 			}
 		})
 	}
@@ -339,7 +339,7 @@ func TestReadRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	img := ext2test.Make(t, ext2test.Options{Root: dir, Size: 80 << 20, BlockSize: 4096, Features: []string{"^resize_inode"}})
-	fs, err := Open(img, Options{ReadOnly: true, Logger: quiet})
+	fs, err := Open(ctx, img, Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestReadRequests(t *testing.T) {
 		before, _ := blockio.StatsOf(fs.dev)
 		p := make([]byte, request)
 		for off := int64(0); off < size; off += request {
-			if n, err := in.Read(p, off); n != len(p) || err != nil {
+			if n, err := in.Read(ctx, p, off); n != len(p) || err != nil {
 				t.Fatalf("at %d: %d, %v", off, n, err)
 			}
 		}
@@ -372,7 +372,7 @@ func BenchmarkRead(b *testing.B) {
 		b.Fatal(err)
 	}
 	img := ext2test.Make(b, ext2test.Options{Root: dir, Size: 80 << 20, BlockSize: 4096})
-	fs, err := Open(img, Options{ReadOnly: true, Logger: quiet})
+	fs, err := Open(ctx, img, Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -385,7 +385,7 @@ func BenchmarkRead(b *testing.B) {
 			b.ReportAllocs()
 			off := int64(0)
 			for b.Loop() {
-				if _, err := in.Read(p, off); err != nil {
+				if _, err := in.Read(ctx, p, off); err != nil {
 					b.Fatal(err)
 				}
 				off = (off + n) % size
@@ -398,7 +398,7 @@ func BenchmarkRead(b *testing.B) {
 		rng := rand.New(rand.NewPCG(1, 1))
 		p := make([]byte, 4096)
 		for b.Loop() {
-			if _, err := in.Read(p, rng.Int64N(size/4096)*4096); err != nil {
+			if _, err := in.Read(ctx, p, rng.Int64N(size/4096)*4096); err != nil {
 				b.Fatal(err)
 			}
 		}

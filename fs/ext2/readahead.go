@@ -131,13 +131,13 @@ func (in *Inode) readAheadLocked(off, n int64, cold bool) {
 		in.stream.done()
 		return
 	}
-	in.Ref(1)
+	in.Ref()
 	go func() {
 		in.mu.RLock()
 		fs.engine.Prefetch((*blockMap)(in), from, length, int64(in.raw.Size))
 		in.mu.RUnlock()
 		in.stream.done()
-		in.Put(1)
+		in.Put()
 		fs.readAhead.finish()
 	}()
 }

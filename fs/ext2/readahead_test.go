@@ -127,7 +127,7 @@ func TestReadAhead(t *testing.T) {
 	c.inode(fileIno, func(in *disk.Inode) { in.Block, in.Size = iblock, blocks*4096 })
 	open := func() (*FS, *Inode, *blockiotest.Mem) {
 		mem := c.dev.Clone()
-		fs, err := New(coldDevice{mem}, Options{ReadOnly: true, Logger: quiet})
+		fs, err := New(ctx, coldDevice{mem}, Options{ReadOnly: true, Logger: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func TestReadAhead(t *testing.T) {
 	fs, in, mem := open()
 	p := make([]byte, 128<<10)
 	for off := int64(0); off < blocks*4096; off += int64(len(p)) {
-		if _, err := in.Read(p, off); err != nil {
+		if _, err := in.Read(ctx, p, off); err != nil {
 			t.Fatal(err)
 		}
 		waitIdle(t, in)
@@ -162,7 +162,7 @@ func TestReadAhead(t *testing.T) {
 	fs, in, mem = open()
 	rng := rand.New(rand.NewPCG(3, 3))
 	for range 300 {
-		if _, err := in.Read(p[:4096], rng.Int64N(blocks)*4096); err != nil {
+		if _, err := in.Read(ctx, p[:4096], rng.Int64N(blocks)*4096); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -3,6 +3,7 @@ package ext2
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 
@@ -20,14 +21,15 @@ type DirEntry struct {
 // ReadDir calls fn with the directory's entries, "." and ".." included, from cookie on:
 // 0 for the start, or the Next of any entry ever given, also by another FS on the same
 // image. It ends when fn is false; that entry does not count as taken, its predecessor's
-// Next is where to go on. No lock is held while fn runs.
+// Next is where to go on. No lock is held while fn runs. When ctx ends it stops before the
+// next block of the directory.
 //
 // An entry that is neither added nor removed during a listing comes exactly once.
 //
 // Blocks that are corrupt or cannot be read, and entries with impossible names, are left
 // out. The rest is listed, and then the answer is an error, whatever calls the listing
 // was divided into: it never looks complete when it is not.
-func (in *Inode) ReadDir(cookie uint64, fn func(DirEntry) bool) error {
+func (in *Inode) ReadDir(ctx context.Context, cookie uint64, fn func(DirEntry) bool) error {
 	if !in.IsDir() {
 		return ErrNotDir
 	}
@@ -35,6 +37,9 @@ func (in *Inode) ReadDir(cookie uint64, fn func(DirEntry) bool) error {
 	pos := cookie &^ cookieDamaged
 	var bad error
 	for pos < posEnd {
+		if err := ctx.Err(); err != nil {
+			return in.stopped(ctx, err, "listing")
+		}
 		b := in.batch(pos)
 		if b.err != nil {
 			damaged, bad = true, b.err

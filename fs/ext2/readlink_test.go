@@ -122,7 +122,7 @@ func TestBadSymlinks(t *testing.T) {
 				in, err := fs.Inode(ino)
 				if err == nil {
 					_, err = in.Readlink()
-					in.Put(1)
+					in.Put()
 				}
 				wantDamage(t, err, log, c.want)
 			}

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -23,16 +24,16 @@ const lateForget = 20 * time.Millisecond
 
 // settle returns when what was deleted before the call is free, as far as its last users
 // said in time that they are, and the release durable. Not to be called in an operation.
-func (fs *FS) settle() error {
+func (fs *FS) settle(ctx context.Context) error {
 	fs.waiting()
-	for end := time.Now().Add(4 * lateForget); fs.orphans.any() && fs.reaper.next(lateForget) && time.Now().Before(end); {
+	for end := time.Now().Add(4 * lateForget); fs.orphans.any() && fs.reaper.next(ctx, lateForget) && time.Now().Before(end); {
 	}
-	fs.reaper.wait()
-	return fs.Sync()
+	fs.reaper.wait(ctx)
+	return fs.commit(ctx)
 }
 
 // next waits for the end of a deletion; false if there was none in time.
-func (r *reaper) next(limit time.Duration) bool {
+func (r *reaper) next(ctx context.Context, limit time.Duration) bool {
 	r.mu.Lock()
 	if r.done == nil {
 		r.done = make(chan struct{})
@@ -45,6 +46,8 @@ func (r *reaper) next(limit time.Duration) bool {
 	case <-done:
 		return true
 	case <-t.C:
+		return false
+	case <-ctx.Done():
 		return false
 	}
 }
@@ -62,10 +65,17 @@ func (r *reaper) add(n int) {
 	r.mu.Unlock()
 }
 
-// wait returns when no deletion is under way: what they free is then on its way, too.
-func (r *reaper) wait() {
+// wait returns when no deletion is under way: what they free is then on its way, too. It
+// returns, too, when ctx has ended.
+func (r *reaper) wait(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		r.idle.Broadcast()
+		r.mu.Unlock()
+	})
+	defer stop()
 	r.mu.Lock()
-	for r.busy > 0 {
+	for r.busy > 0 && ctx.Err() == nil {
 		r.idle.Wait()
 	}
 	r.mu.Unlock()
@@ -75,7 +85,7 @@ func (r *reaper) wait() {
 func (fs *FS) reap(in *Inode) {
 	fs.reaper.add(1)
 	defer fs.reaper.add(-1)
-	if err := in.delete(); err != nil && !fs.readOnly.Load() {
+	if err := in.delete(context.Background()); err != nil && !fs.readOnly.Load() {
 		fs.log.Error(fmt.Sprintf("deleting inode %d: %v; e2fsck will free it", in.ino, err), "inode", in.ino)
 	}
 }
@@ -83,7 +93,7 @@ func (fs *FS) reap(in *Inode) {
 // reapAll works off what is left on the orphan list when the file system is closed: files
 // that were unlinked and are in use no more, truncates that a failure interrupted.
 func (fs *FS) reapAll() {
-	fs.reaper.wait()
+	fs.reaper.wait(context.Background())
 	for _, ino := range fs.orphans.all() {
 		in := fs.inodes.find(ino)
 		if in == nil {
@@ -94,7 +104,7 @@ func (fs *FS) reapAll() {
 		in.mu.RUnlock()
 		if gone {
 			fs.reap(in)
-		} else if err := in.finishTruncate(); err != nil && !fs.readOnly.Load() {
+		} else if err := in.finishTruncate(context.Background()); err != nil && !fs.readOnly.Load() {
 			fs.log.Error(fmt.Sprintf("truncating inode %d: %v; e2fsck will end it", ino, err), "inode", ino)
 		}
 	}

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -22,7 +23,7 @@ func (fs *FS) needsReplay(sb *disk.Superblock) bool {
 }
 
 // recoverJournal replays the journal of the file system of sb, which needs it.
-func (fs *FS) recoverJournal(sb *disk.Superblock) error {
+func (fs *FS) recoverJournal(ctx context.Context, sb *disk.Superblock) error {
 	sb.FeatureIncompat &^= disk.IncompatRecover
 	if _, err := sb.Check(fs.dev.Size(), !fs.opts.ReadOnly); err != nil {
 		return err
@@ -37,17 +38,17 @@ func (fs *FS) recoverJournal(sb *disk.Superblock) error {
 	if err != nil {
 		return err
 	}
-	return fs.replay(jbd2.Place{Dev: fs.dev, BlockSize: sb.BlockSize(), Blocks: uint64(sb.BlocksCount), Extents: extents})
+	return fs.replay(ctx, jbd2.Place{Dev: fs.dev, BlockSize: sb.BlockSize(), Blocks: uint64(sb.BlocksCount), Extents: extents})
 }
 
 // replay replays the journal and then, all of it being durable, clears needs_recovery in
 // the superblock, which the journal may have changed.
-func (fs *FS) replay(p jbd2.Place) error {
+func (fs *FS) replay(ctx context.Context, p jbd2.Place) error {
 	j, err := jbd2.Open(p)
 	if err != nil {
 		return err
 	}
-	res, err := j.Replay()
+	res, err := j.Replay(ctx)
 	if err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func durably(dev blockio.Device, bio *blockio.Bio) error {
 func journalExtents(dev blockio.Device, o Options, ino uint32) ([]jbd2.Extent, error) {
 	fs := newFS(dev, Options{ReadOnly: true, NoLoad: true, Logger: o.Logger})
 	fs.readOnly.Store(true)
-	if err := fs.attach(); err != nil {
+	if err := fs.attach(context.Background()); err != nil {
 		return nil, err
 	}
 	defer fs.readAhead.stop()

@@ -4,9 +4,11 @@ package ext2
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	iofs "io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,7 +39,7 @@ func dirtyJournal(t *testing.T) (img string, old, changed []byte) {
 
 func helloOf(t *testing.T, fs *FS) []byte {
 	t.Helper()
-	b, err := iofs.ReadFile(fs.FS(), "hello")
+	b, err := iofs.ReadFile(fs.FS(ctx), "hello")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +63,7 @@ func TestReplayAtMount(t *testing.T) {
 		if !flagged(t, img) {
 			t.Fatal("debugfs did not set needs_recovery")
 		}
-		fs, err := Open(img, Options{ReadOnly: readOnly, Logger: quiet})
+		fs, err := Open(ctx, img, Options{ReadOnly: readOnly, Logger: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +91,7 @@ func TestNoLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fs, err := Open(img, Options{ReadOnly: true, NoLoad: true, Logger: quiet})
+	fs, err := Open(ctx, img, Options{ReadOnly: true, NoLoad: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +105,7 @@ func TestNoLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	var u *disk.UnsupportedError
-	if _, err := Open(img, Options{NoLoad: true, Logger: quiet}); !errors.As(err, &u) || !strings.Contains(err.Error(), "needs_recovery") {
+	if _, err := Open(ctx, img, Options{NoLoad: true, Logger: quiet}); !errors.As(err, &u) || !strings.Contains(err.Error(), "needs_recovery") {
 		t.Errorf("read-write without replay: %v", err)
 	}
 	if after, _ := os.ReadFile(img); !bytes.Equal(before, after) {
@@ -145,7 +147,7 @@ func TestReplayRefused(t *testing.T) {
 			tt.damage(b)
 			dev := blockiotest.MemOf(b)
 			dev.SetReadOnly(tt.ro)
-			fs, err := New(dev, Options{ReadOnly: tt.ro, Logger: quiet})
+			fs, err := New(ctx, dev, Options{ReadOnly: tt.ro, Logger: quiet})
 			if err == nil {
 				fs.Close()
 				t.Fatal("mounted")
@@ -171,11 +173,11 @@ func TestReplayErrno(t *testing.T) {
 	super := int(le.Uint32(b[int(le.Uint32(b[2048+8:]))*1024+7*256+40:])) * 1024
 	binary.BigEndian.PutUint32(b[super+0x20:], ^uint32(4)) // -5
 	dev := blockiotest.MemOf(b)
-	fs, err := New(dev, Options{ReadOnly: true, Logger: quiet})
+	fs, err := New(ctx, dev, Options{ReadOnly: true, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fs.Super().State&disk.StateErrors == 0 {
+	if fs.Superblock().State&disk.StateErrors == 0 {
 		t.Error("the file system is not marked as having errors")
 	}
 	if errno := binary.BigEndian.Uint32(dev.Bytes(int64(super)+0x20, 4)); errno != 0 {
@@ -184,4 +186,92 @@ func TestReplayErrno(t *testing.T) {
 	if err := fs.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestJournalWithoutFlag: transactions in a journal without needs_recovery are dropped by a
+// read-write mount, as the kernel drops them, before they could be replayed over what is
+// changed now.
+func TestJournalWithoutFlag(t *testing.T) {
+	img, old, _ := dirtyJournal(t)
+	data, err := os.ReadFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[1024+96] &^= byte(disk.IncompatRecover)
+	if err := os.WriteFile(img, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	newer := bytes.Repeat([]byte("next"), 256)
+	for _, o := range []Options{{}, {NoJournal: true}} {
+		var log bytes.Buffer
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		dev := blockiotest.NewRecorder(blockiotest.MemOf(bytes.Clone(data)))
+		fs, err := New(context.Background(), dev, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(log.String(), "journal is discarded: it holds 1 transactions") {
+			t.Errorf("it is not said: %s", log.String())
+		}
+		if got := helloOf(t, fs); !bytes.Equal(got, old) {
+			t.Errorf("the file has %.8q", got)
+		}
+		root, _ := fs.Root()
+		in, err := root.Lookup("hello")
+		if err != nil {
+			t.Fatal(err)
+		}
+		root.Put()
+		if _, err := in.Write(context.Background(), newer, 0, WriteOptions{}); err != nil {
+			t.Error(err)
+		}
+		in.Put()
+		if err := fs.Sync(context.Background()); err != nil {
+			t.Error(err)
+		}
+		synced := len(dev.Log())
+		if err := fs.Close(); err != nil {
+			t.Error(err)
+		}
+		// Wherever it was cut off, nothing of the old journal comes back.
+		for n := range len(dev.Log()) + 1 {
+			m := dev.ImageAt(n)
+			code, out := fsckInPlace(t, m, "-p")
+			if code > 1 && n > 0 && !o.NoJournal { // what is found is for a person to decide, e2fsck says
+				t.Errorf("after %d events: e2fsck -p: %d\n%s", n, code, out)
+			}
+			switch b := contentAt(t, m, "hello"); {
+			case n == 0: // e2fsck replays it, and nobody has mounted yet
+			case n >= synced && !bytes.Equal(b, newer), !bytes.Equal(b, newer) && !bytes.Equal(b, old):
+				t.Errorf("nojournal=%t, after %d events: the file has %.8q", o.NoJournal, n, b)
+			}
+		}
+	}
+
+	ext2test.NeedKernelMount(t)
+	mnt := ext2test.KernelMountAs(t, "ext3", img)
+	if got, err := os.ReadFile(filepath.Join(mnt, "hello")); err != nil || !bytes.Equal(got, old) {
+		t.Errorf("the kernel's file has %.8q (%v)", got, err)
+	}
+	ext2test.Unmount(t, mnt)
+	ext2test.Fsck(t, img)
+	kernel, err := os.ReadFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := contentAt(t, blockiotest.MemOf(kernel), "hello"); !bytes.Equal(b, old) {
+		t.Errorf("after the kernel's mount the file has %.8q", b)
+	}
+}
+
+// contentAt is what a file of an image has.
+func contentAt(t *testing.T, m *blockiotest.Mem, name string) []byte {
+	t.Helper()
+	fs := must(New(context.Background(), m.Clone(), Options{ReadOnly: true, Logger: quiet}))(t)
+	defer fs.Close()
+	b, err := iofs.ReadFile(fs.FS(context.Background()), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

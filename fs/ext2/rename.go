@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"errors"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
@@ -18,7 +19,7 @@ const renameCredits = 2*dirCredits + newInodeCredits + xattrCredits + 8
 
 // Rename gives what stands under oldName in dir the name newName in newDir, in one step:
 // whoever looks finds the old or the new state.
-func (dir *Inode) Rename(oldName string, newDir *Inode, newName string, flags uint32, cred Cred) error {
+func (dir *Inode) Rename(ctx context.Context, oldName string, newDir *Inode, newName string, flags uint32, cred Cred) error {
 	switch {
 	case !dir.IsDir() || !newDir.IsDir():
 		return ErrNotDir
@@ -33,10 +34,11 @@ func (dir *Inode) Rename(oldName string, newDir *Inode, newName string, flags ui
 		defer dir.fs.renameMu.Unlock()
 	}
 	defer r.release()
-	if err := dir.fs.update(renameCredits, r.run); err != nil {
-		return err
+	err := dir.fs.update(ctx, renameCredits, r.run)
+	if err == nil {
+		err = errors.Join(dir.settle(ctx), newDir.settle(ctx))
 	}
-	return errors.Join(dir.settle(), newDir.settle())
+	return dir.stopped(ctx, err, "renaming from")
 }
 
 // rename is one call of Rename on its way.
@@ -79,15 +81,15 @@ func (r *rename) run() error {
 // relate looks the names up without keeping locks and finds out about loops.
 func (r *rename) relate() error {
 	if r.from == r.to {
-		r.oldIno, _ = r.from.LookupIno(r.oldName)
-		r.newIno, _ = r.to.LookupIno(r.newName)
+		r.oldIno, _ = r.from.lookupIno(r.oldName)
+		r.newIno, _ = r.to.lookupIno(r.newName)
 		return nil
 	}
 	var err error
-	if r.oldIno, err = r.from.LookupIno(r.oldName); err != nil {
+	if r.oldIno, err = r.from.lookupIno(r.oldName); err != nil {
 		return err
 	}
-	if r.newIno, err = r.to.LookupIno(r.newName); err != nil && err != ErrNotExist {
+	if r.newIno, err = r.to.lookupIno(r.newName); err != nil && err != ErrNotExist {
 		return err
 	}
 	r.sourceAbove = r.contains(r.oldIno, r.to)
@@ -151,7 +153,7 @@ func (r *rename) contains(ino uint32, in *Inode) bool {
 		if err != nil {
 			return false
 		}
-		up, err := d.LookupIno("..")
+		up, err := d.lookupIno("..")
 		if err != nil || up == at {
 			return false
 		}
@@ -184,7 +186,7 @@ func (r *rename) getChild(dir *Inode, ino uint32, name string) (*Inode, error) {
 
 func (r *rename) release() {
 	for _, in := range r.held {
-		in.Put(1)
+		in.Put()
 	}
 }
 
@@ -261,10 +263,10 @@ func (r *rename) check() error {
 	case dst != nil && !exchange && !src.IsDir() && dst.IsDir():
 		return ErrIsDir
 	}
-	if r.from != r.to && src.IsDir() && (dst == nil || exchange && !dst.IsDir()) && r.to.raw.Links >= MaxLinks {
+	if r.from != r.to && src.IsDir() && (dst == nil || exchange && !dst.IsDir()) && r.to.raw.Links >= disk.MaxLinks {
 		return ErrTooManyLinks
 	}
-	if exchange && r.from != r.to && dst.IsDir() && !src.IsDir() && r.from.raw.Links >= MaxLinks {
+	if exchange && r.from != r.to && dst.IsDir() && !src.IsDir() && r.from.raw.Links >= disk.MaxLinks {
 		return ErrTooManyLinks
 	}
 	if dst != nil && !exchange && dst.IsDir() {
@@ -287,7 +289,7 @@ func (r *rename) move() error {
 		if whiteout, err = r.from.newInode(disk.ModeChar, 0, &r.cred); err != nil {
 			return err
 		}
-		defer whiteout.Put(1)
+		defer whiteout.Put()
 		whiteout.raw.Links = 1
 	}
 	if r.target == nil {

@@ -2,6 +2,7 @@ package ext2
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -24,11 +25,11 @@ const dirtyShare = 4
 
 // startWriting readies the file system for changes: space accounting, the checkpoint,
 // the superblock's mount fields. Nothing was written before it.
-func (fs *FS) startWriting() error {
+func (fs *FS) startWriting(ctx context.Context) error {
 	fs.initSpace()
 	fs.orphans.init()
 	fs.reaper.init()
-	if err := fs.openJournal(); err != nil {
+	if err := fs.openJournal(ctx); err != nil {
 		return err
 	}
 	fs.ckpt = cache.NewCheckpoint(fs.cache, fs.writer(), cache.CheckpointOptions{
@@ -49,7 +50,10 @@ func (fs *FS) startWriting() error {
 	}
 	if err == nil {
 		fs.startPolicy()
-		if err = fs.recoverOrphans(); err != nil {
+		if err = fs.recoverOrphans(ctx); isEnd(ctx, err) {
+			return errors.Join(err, fs.stopWriting()) // as complete as it was found
+		}
+		if err != nil {
 			fs.stopPolicy()
 		}
 	}
@@ -133,7 +137,7 @@ func (fs *FS) markMounted() error {
 		return err
 	}
 	own := fs.journaled() && fs.sb.HasCompat(disk.CompatHasJournal)
-	err := fs.update(1, func() error {
+	err := fs.update(context.Background(), 1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {
 			if own {
 				sb.FeatureIncompat |= disk.IncompatRecover
@@ -157,7 +161,7 @@ func (fs *FS) markMounted() error {
 	if err != nil {
 		return err
 	}
-	return fs.Sync()
+	return fs.commit(context.Background())
 }
 
 // stopWriting ends a read-write mount: what was unlinked while open is deleted, the last
@@ -165,14 +169,14 @@ func (fs *FS) markMounted() error {
 func (fs *FS) stopWriting() error {
 	fs.reapAll()
 	fs.stopPolicy()
-	err := fs.Sync()
+	err := fs.commit(context.Background())
 	if err != nil || fs.readOnly.Load() { // a failure made it so: VALID stays clear
 		return lost(errors.Join(err, fs.ckpt.Close()))
 	}
 	if err = fs.endJournal(); err != nil {
 		return lost(errors.Join(err, fs.ckpt.Close()))
 	}
-	err = fs.update(1, func() error {
+	err = fs.update(context.Background(), 1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {
 			sb.State = sb.State&^disk.StateValid | fs.stateFound&disk.StateValid
 		})

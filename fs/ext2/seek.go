@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"math/bits"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
@@ -9,17 +10,21 @@ import (
 
 // SeekData is the first offset from off on that has data, as lseek(2) says: ErrNoData
 // when there is none before the end of the file.
-func (in *Inode) SeekData(off int64) (int64, error) { return in.seek(off, true) }
+func (in *Inode) SeekData(ctx context.Context, off int64) (int64, error) {
+	return in.seek(ctx, off, true)
+}
 
 // SeekHole is the first offset from off on that lies in a hole; the end of the file
 // counts as one. It gives ErrNoData when off is past the end.
-func (in *Inode) SeekHole(off int64) (int64, error) { return in.seek(off, false) }
+func (in *Inode) SeekHole(ctx context.Context, off int64) (int64, error) {
+	return in.seek(ctx, off, false)
+}
 
 // maxContent bounds the size of a file's content in bytes: i_blocks counts 512-byte
 // sectors in 32 bits.
 const maxContent = (1<<32 - 1) * 512
 
-func (in *Inode) seek(off int64, data bool) (int64, error) {
+func (in *Inode) seek(ctx context.Context, off int64, data bool) (int64, error) {
 	if err := in.readable(); err != nil {
 		return 0, err
 	}
@@ -40,10 +45,10 @@ func (in *Inode) seek(off int64, data bool) (int64, error) {
 	var found bool
 	var err error
 	if from := uint64(off) >> fs.blockBits; from < w.end {
-		at, found, err = w.from(from)
+		at, found, err = w.from(ctx, from)
 	}
 	if err != nil {
-		return 0, err
+		return 0, in.stopped(ctx, err, "looking for data or a hole in")
 	}
 	switch {
 	case found:
@@ -69,7 +74,7 @@ type seekWalk struct {
 const seekPrefetch = 32
 
 // from is the first file block not before iblock that is looked for.
-func (w *seekWalk) from(iblock uint64) (at uint64, found bool, err error) {
+func (w *seekWalk) from(ctx context.Context, iblock uint64) (at uint64, found bool, err error) {
 	for ; iblock < min(w.end, disk.NDirBlocks); iblock++ {
 		if (w.m.raw.Block[iblock] != 0) == w.data {
 			return iblock, true, nil
@@ -80,7 +85,7 @@ func (w *seekWalk) from(iblock uint64) (at uint64, found bool, err error) {
 		span := uint64(1) << (w.perBits * uint(depth))
 		if iblock < base+span {
 			ptr := w.m.raw.Block[disk.IndBlock+depth-1]
-			at, found, err = w.tree(ptr, depth, base, max(iblock, base))
+			at, found, err = w.tree(ctx, ptr, depth, base, max(iblock, base))
 			if found || err != nil {
 				return at, found, err
 			}
@@ -92,9 +97,12 @@ func (w *seekWalk) from(iblock uint64) (at uint64, found bool, err error) {
 
 // tree looks below ptr, which maps 2^(perBits*depth) file blocks from base on, not
 // before iblock.
-func (w *seekWalk) tree(ptr uint32, depth int, base, iblock uint64) (at uint64, found bool, err error) {
+func (w *seekWalk) tree(ctx context.Context, ptr uint32, depth int, base, iblock uint64) (at uint64, found bool, err error) {
 	if ptr == 0 {
 		return iblock, !w.data && iblock < w.end, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, false, err
 	}
 	buf, err := w.m.table(&w.path, iblock, ptr)
 	if err != nil {
@@ -121,7 +129,7 @@ func (w *seekWalk) tree(ptr uint32, depth int, base, iblock uint64) (at uint64, 
 		if i >= ahead {
 			ahead = w.prefetch(table, i)
 		}
-		at, found, err = w.tree(disk.Ptr(table, i), depth-1, child, max(iblock, child))
+		at, found, err = w.tree(ctx, disk.Ptr(table, i), depth-1, child, max(iblock, child))
 		if found || err != nil {
 			return at, found, err
 		}

@@ -3,6 +3,7 @@
 package ext2
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -40,9 +41,9 @@ func TestSeek(t *testing.T) {
 	}
 }
 
-func checkSeek(t *testing.T, name string, seek func(int64) (int64, error), off, want int64) {
+func checkSeek(t *testing.T, name string, seek func(context.Context, int64) (int64, error), off, want int64) {
 	t.Helper()
-	got, err := seek(off)
+	got, err := seek(ctx, off)
 	if want < 0 && !errors.Is(err, ErrNoData) || want >= 0 && (err != nil || got != want) {
 		t.Fatalf("%s(%d) = %d, %v; expected %d", name, off, got, err, want)
 	}
@@ -145,11 +146,11 @@ func TestSeekCrossLinked(t *testing.T) {
 			return openInode(t, c.open(Options{}), fileIno)
 		}
 		in := open(full, double, triple)
-		if at, err := in.SeekHole(12 * int64(bs)); Errno(err) != syscall.EIO {
+		if at, err := in.SeekHole(ctx, 12*int64(bs)); Errno(err) != syscall.EIO {
 			t.Errorf("SeekHole = %d, %v", at, err)
 		}
 		in = open(empty, doubleEmpty, tripleEmpty)
-		if at, err := in.SeekData(0); Errno(err) != syscall.EIO {
+		if at, err := in.SeekData(ctx, 0); Errno(err) != syscall.EIO {
 			t.Errorf("SeekData = %d, %v", at, err)
 		}
 		checkSeek(t, "SeekData", in.SeekData, 1<<63-2, -1)

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"errors"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
@@ -26,17 +27,20 @@ type SetAttr struct {
 const setAttrCredits = freeCredits + xattrCredits
 
 // SetAttr changes attributes, all of them or none. Whether the caller may is for him
-// to know; what the inode's flags forbid is refused.
-func (in *Inode) SetAttr(s SetAttr) error {
+// to know; what the inode's flags forbid is refused. Making a large file shorter takes a
+// while, as its blocks are freed; when ctx ends meanwhile, the new attributes stand, and
+// the rest is freed by the next change of the content, by Close, or when the file system is
+// opened next.
+func (in *Inode) SetAttr(ctx context.Context, s SetAttr) error {
 	more := false
-	err := in.change(setAttrCredits, func() (err error) {
+	err := in.change(ctx, setAttrCredits, func() (err error) {
 		more, err = in.setAttrLocked(&s)
 		return err
 	})
 	if err == nil && more {
-		err = in.finishTruncate()
+		err = in.finishTruncate(ctx)
 	}
-	return in.settleAfter(err)
+	return in.settleAfter(ctx, err, "setting attributes of")
 }
 
 func (in *Inode) setAttrLocked(s *SetAttr) (more bool, err error) {
@@ -124,8 +128,8 @@ func (fs *FS) clampTime(t disk.Timespec) disk.Timespec {
 
 // SetFlags changes the flags that chattr(1) shows (FS_IOC_SETFLAGS): of those in flags,
 // the ones that may be changed.
-func (in *Inode) SetFlags(flags uint32, cred Cred) error {
-	return in.settleAfter(in.fs.update(1, func() error {
+func (in *Inode) SetFlags(ctx context.Context, flags uint32, cred Cred) error {
+	return in.settleAfter(ctx, in.fs.update(ctx, 1, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		const guarded = disk.InodeImmutable | disk.InodeAppend
@@ -143,7 +147,7 @@ func (in *Inode) SetFlags(flags uint32, cred Cred) error {
 		in.raw.Flags = in.raw.Flags&^disk.InodeFlagsModify | flags&disk.InodeFlagsModify
 		in.raw.Ctime = in.fs.now()
 		return in.flushLocked()
-	}))
+	}), "setting flags of")
 }
 
 // possibleFlags are the flags that an inode of its type can have.
@@ -158,24 +162,24 @@ func (in *Inode) possibleFlags() uint32 {
 }
 
 // SetGeneration changes i_generation (FS_IOC_SETVERSION).
-func (in *Inode) SetGeneration(v uint32) error {
-	return in.settleAfter(in.fs.update(1, func() error {
+func (in *Inode) SetGeneration(ctx context.Context, v uint32) error {
+	return in.settleAfter(ctx, in.fs.update(ctx, 1, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		in.raw.Generation, in.raw.Ctime = v, in.fs.now()
 		return in.flushLocked()
-	}))
+	}), "setting the generation of")
 }
 
-// SetLabel changes the volume name: at most 16 bytes.
-func (fs *FS) SetLabel(label string) error {
+// SetLabel changes the volume name: at most 16 bytes, or it is ErrInvalid.
+func (fs *FS) SetLabel(ctx context.Context, label string) error {
 	if len(label) > len(fs.sb.VolumeName) {
 		return ErrInvalid
 	}
-	return fs.update(1, func() error {
+	return stopped(ctx, fs.update(ctx, 1, func() error {
 		return fs.changeSuper(func(sb *disk.Superblock) {
 			sb.VolumeName = [16]byte{}
 			copy(sb.VolumeName[:], label)
 		})
-	})
+	}), "setting the volume name")
 }

@@ -1,15 +1,18 @@
 package ext2
 
-import "github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+import (
+	"context"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+)
 
 // settle makes an operation that changed the inode durable if it is to be so before its
 // caller goes on: by the options, or by the inode's own flags (chattr +S, and +D for
 // directories). It is called behind the operation, with no lock held.
-func (in *Inode) settle() error {
+func (in *Inode) settle(ctx context.Context) error {
 	if !in.settles() {
 		return nil
 	}
-	return in.fs.Sync()
+	return in.fs.commit(ctx)
 }
 
 func (in *Inode) settles() bool {
@@ -26,12 +29,13 @@ func (in *Inode) settles() bool {
 	return in.raw.Flags&mask != 0
 }
 
-// settleAfter is settle behind an operation that may have failed.
-func (in *Inode) settleAfter(err error) error {
-	if err != nil {
-		return err
+// settleAfter is settle behind an operation that may have failed. what was done to the
+// inode is part of the error if ctx ended.
+func (in *Inode) settleAfter(ctx context.Context, err error, what string) error {
+	if err == nil {
+		err = in.settle(ctx)
 	}
-	return in.settle()
+	return in.stopped(ctx, err, what)
 }
 
 // addROCompat sets a feature bit that a read-only mount need not know. The original

@@ -42,7 +42,7 @@ func TestStatfsLikeKernel(t *testing.T) {
 						t.Fatal(err)
 					}
 					ext2test.Unmount(t, dir)
-					fs, err := Open(img, Options{ReadOnly: true, Logger: quiet, MinixDF: df == "minixdf"})
+					fs, err := Open(ctx, img, Options{ReadOnly: true, Logger: quiet, MinixDF: df == "minixdf"})
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -30,21 +30,21 @@ func loadImage(t *testing.T, o ext2test.Options) *blockiotest.Mem {
 func useOnce(t *testing.T, m *blockiotest.Mem, o Options) (mounted *blockiotest.Mem) {
 	t.Helper()
 	o.Logger = quiet
-	fs, err := New(m, o)
+	fs, err := New(ctx, m, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	root, _ := fs.Root()
-	in, err := root.Create("used", NewInode{Mode: disk.ModeReg | 0o644})
+	in, err := root.Create(ctx, "used", CreateOptions{Mode: disk.ModeReg | 0o644})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := in.Write(make([]byte, 100_000), 0, WriteOptions{}); err != nil {
+	if _, err := in.Write(ctx, make([]byte, 100_000), 0, WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	in.Put(1)
-	root.Put(1)
-	if err := fs.Sync(); err != nil {
+	in.Put()
+	root.Put()
+	if err := fs.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
 	mounted = m.Clone()
@@ -113,7 +113,7 @@ func TestRevisionZero(t *testing.T) {
 	if !bytes.Equal(m.Bytes(disk.SuperblockOffset+dynamic, disk.SuperblockSize-dynamic), before) {
 		t.Error("fields that revision 0 does not have were written")
 	}
-	fs, err := New(m.Clone(), Options{Logger: quiet})
+	fs, err := New(ctx, m.Clone(), Options{Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,11 +123,11 @@ func TestRevisionZero(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := in.Write([]byte("far"), 3<<30, WriteOptions{}); err != nil {
+	if _, err := in.Write(ctx, []byte("far"), 3<<30, WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	in.Put(1)
-	root.Put(1)
+	in.Put()
+	root.Put()
 	if err := fs.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,14 +1,17 @@
 package ext2
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 // change is update for an operation on the inode's content, f, which runs with the inode's
 // lock held. What a truncate of several operations has not freed yet is freed first, lest
 // it become content again.
-func (in *Inode) change(credits int, f func() error) error {
+func (in *Inode) change(ctx context.Context, credits int, f func() error) error {
 	for {
 		behind := false
-		err := in.fs.update(credits, func() error {
+		err := in.fs.update(ctx, credits, func() error {
 			in.mu.Lock()
 			defer in.mu.Unlock()
 			if behind = in.alloc.shrinking; behind {
@@ -19,7 +22,7 @@ func (in *Inode) change(credits int, f func() error) error {
 		if err != nil || !behind {
 			return err
 		}
-		if err := in.finishTruncate(); err != nil {
+		if err := in.finishTruncate(ctx); err != nil {
 			return err
 		}
 	}
@@ -74,10 +77,11 @@ func (in *Inode) dropOrphanUnlessDeletedLocked() error {
 	return in.dropOrphanLocked()
 }
 
-// finishTruncate frees what a truncate left, one operation at a time.
-func (in *Inode) finishTruncate() error {
+// finishTruncate frees what a truncate left, one operation at a time. When ctx ends, what
+// is left stays on the orphan list, for the next change of the inode, Close, or the next mount.
+func (in *Inode) finishTruncate(ctx context.Context) error {
 	for more := true; more; {
-		err := in.fs.update(freeCredits, func() (err error) {
+		err := in.fs.update(ctx, freeCredits, func() (err error) {
 			in.mu.Lock()
 			defer in.mu.Unlock()
 			more, err = in.freeStepLocked()
@@ -91,15 +95,16 @@ func (in *Inode) finishTruncate() error {
 }
 
 // delete frees an inode that has no names and no users: its content, its attribute
-// block, and last its bit in the bitmap. A file of few pieces takes one operation.
-func (in *Inode) delete() error {
+// block, and last its bit in the bitmap. A file of few pieces takes one operation. When ctx
+// ends, what is left stays on the orphan list.
+func (in *Inode) delete(ctx context.Context) error {
 	in.fs.space.windows.drop(in.ino)
 	credits, blocks := deleteCredits, in.hasBlocks()
 	if blocks {
 		credits += freeCredits
 	}
 	for more := true; more; {
-		err := in.fs.update(credits, func() (err error) {
+		err := in.fs.update(ctx, credits, func() (err error) {
 			in.mu.Lock()
 			defer in.mu.Unlock()
 			in.raw.Size = 0

@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"errors"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
@@ -49,16 +50,16 @@ type WriteOptions struct {
 
 // Write writes p at byte off and returns how many bytes were written: fewer than all
 // only with an error. The data is on its way to the device when it returns; Fsync makes
-// it durable.
-func (in *Inode) Write(p []byte, off int64, o WriteOptions) (int, error) {
-	n, err := in.write(p, off, o)
+// it durable. It takes 1 MiB at a time and looks at ctx before each.
+func (in *Inode) Write(ctx context.Context, p []byte, off int64, o WriteOptions) (int, error) {
+	n, err := in.write(ctx, p, off, o)
 	if n > 0 {
-		err = errors.Join(err, in.settle())
+		err = errors.Join(err, in.settle(ctx))
 	}
-	return n, err
+	return n, in.stopped(ctx, err, "writing to")
 }
 
-func (in *Inode) write(p []byte, off int64, o WriteOptions) (int, error) {
+func (in *Inode) write(ctx context.Context, p []byte, off int64, o WriteOptions) (int, error) {
 	if err := in.readable(); err != nil {
 		return 0, err
 	}
@@ -68,7 +69,7 @@ func (in *Inode) write(p []byte, off int64, o WriteOptions) (int, error) {
 	done := 0
 	for done < len(p) {
 		var n int
-		err := in.change(writeCredits, func() (err error) {
+		err := in.change(ctx, writeCredits, func() (err error) {
 			n, err = in.writeLocked(p[done:min(len(p), done+writeChunk)], off+int64(done), &o)
 			return err
 		})
@@ -218,7 +219,10 @@ func (in *Inode) mayWriteLocked(off int64) error {
 	return nil
 }
 
-// Fsync makes the inode's content and attributes, and its name, durable.
-func (in *Inode) Fsync() error { return in.fs.Sync() }
+// Fsync makes the inode's content and attributes, and its name, durable. When ctx ends
+// before that it waits no longer; what it has started goes on.
+func (in *Inode) Fsync(ctx context.Context) error {
+	return in.stopped(ctx, in.fs.commit(ctx), "syncing")
+}
 
 var _ mpage.Mapper = (*blockMap)(nil)

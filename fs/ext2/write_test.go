@@ -28,7 +28,7 @@ func TestWriteModel(t *testing.T) {
 			img := filepath.Join(dir, "img")
 			run(t, "truncate", "-s", "64M", img)
 			run(t, "mke2fs", "-q", "-F", "-t", "ext2", "-b", fmt.Sprint(bs), "-d", src, img)
-			fs, err := Open(img, Options{})
+			fs, err := Open(ctx, img, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +48,7 @@ func TestWriteModel(t *testing.T) {
 				case 0:
 					more, err := truncateOnce(f, int64(off))
 					if err == nil && more {
-						err = f.finishTruncate()
+						err = f.finishTruncate(ctx)
 					}
 					if err != nil {
 						t.Fatal(err)
@@ -59,13 +59,13 @@ func TestWriteModel(t *testing.T) {
 						model = append(model, make([]byte, off-len(model))...)
 					}
 				case 1:
-					fs.Sync()
+					fs.Sync(ctx)
 				default:
 					p := make([]byte, rnd.IntN(3*bs+100_000))
 					for i := range p {
 						p[i] = byte(rnd.Uint32())
 					}
-					n, err := f.Write(p, int64(off), WriteOptions{})
+					n, err := f.Write(ctx, p, int64(off), WriteOptions{})
 					if err != nil || n != len(p) {
 						t.Fatalf("seed %d step %d: write %d at %d: %d, %v", seed, step, len(p), off, n, err)
 					}
@@ -75,14 +75,14 @@ func TestWriteModel(t *testing.T) {
 					copy(model[min(off, len(model)):], p)
 				}
 				if step%20 == 0 {
-					got, err := io.ReadAll(io.NewSectionReader(f, 0, int64(len(model))+1))
+					got, err := io.ReadAll(io.NewSectionReader(f.ReaderAt(ctx), 0, int64(len(model))+1))
 					if err != nil || !bytes.Equal(got, model) {
 						t.Fatalf("seed %d step %d: content differs: %v, %d bytes, want %d", seed, step, err, len(got), len(model))
 					}
 				}
 			}
-			f.Put(1)
-			root.Put(1)
+			f.Put()
+			root.Put()
 			if err := fs.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -96,7 +96,7 @@ func TestWriteModel(t *testing.T) {
 }
 
 func truncateOnce(f *Inode, size int64) (more bool, err error) {
-	err = f.fs.update(freeCredits+4, func() (err error) {
+	err = f.fs.update(ctx, freeCredits+4, func() (err error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if more, err = f.truncateLocked(size); err != nil {

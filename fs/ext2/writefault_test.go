@@ -36,7 +36,7 @@ func TestWriteFaultShowsNothingOld(t *testing.T) {
 		for k := int64(1); ; k++ {
 			mem := blockiotest.MemOf(image)
 			fault := blockiotest.NewFault(mem)
-			fs, err := New(fault, Options{})
+			fs, err := New(ctx, fault, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,19 +45,19 @@ func TestWriteFaultShowsNothingOld(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := f.Write([]byte{1}, size, WriteOptions{}); err != nil {
+			if _, err := f.Write(ctx, []byte{1}, size, WriteOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			fault.Fail(blockiotest.Rule{Op: blockio.Write, From: k, Match: func(b *blockio.Bio) bool { return b.For == blockio.Data }})
 			p := bytes.Repeat([]byte{7}, 200*bs)
-			n, err := f.Write(p, off, WriteOptions{})
+			n, err := f.Write(ctx, p, off, WriteOptions{})
 			failed := fault.Failed() > 0
 			fault.Heal()
 			if failed != (err != nil) {
 				t.Fatalf("off %d, write %d fails: %d, %v", off, k, n, err)
 			}
 			got := make([]byte, size)
-			if _, err := f.ReadAt(got, 0); err != nil {
+			if _, err := f.Read(ctx, got, 0); err != nil {
 				t.Fatal(err)
 			}
 			want := make([]byte, size)
@@ -68,8 +68,8 @@ func TestWriteFaultShowsNothingOld(t *testing.T) {
 					t.Fatalf("off %d, write %d fails, %d bytes written: byte %d is %#x", off, k, n, i, got[i])
 				}
 			}
-			f.Put(1)
-			root.Put(1)
+			f.Put()
+			root.Put()
 			if err := fs.Close(); err != nil {
 				t.Fatal(err)
 			}

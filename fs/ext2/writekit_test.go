@@ -32,7 +32,7 @@ func (w *writable) open(o Options) {
 	if o.Logger == nil {
 		o.Logger = quiet
 	}
-	fs, err := Open(w.img, o)
+	fs, err := Open(ctx, w.img, o)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func (w *writable) open(o Options) {
 // close closes the image and has e2fsck look at it.
 func (w *writable) close() {
 	w.Helper()
-	w.root.Put(1)
+	w.root.Put()
 	if err := w.fs.Close(); err != nil {
 		w.Fatal(err)
 	}
@@ -63,19 +63,19 @@ func must[T any](v T, err error) func(t testing.TB) T {
 // create makes an object in the root directory, for root.
 func (w *writable) create(name string, mode uint32) *Inode {
 	w.Helper()
-	return must(w.root.Create(name, NewInode{Mode: mode, Major: 8, Minor: 3, Target: "target"}))(w)
+	return must(w.root.Create(ctx, name, CreateOptions{Mode: mode, Major: 8, Minor: 3, Target: "target"}))(w)
 }
 
 func (w *writable) write(in *Inode, p []byte, off int64) {
 	w.Helper()
-	if n, err := in.Write(p, off, WriteOptions{}); n != len(p) || err != nil {
+	if n, err := in.Write(ctx, p, off, WriteOptions{}); n != len(p) || err != nil {
 		w.Fatalf("writing %d bytes at %d: %d, %v", len(p), off, n, err)
 	}
 }
 
 func (w *writable) truncate(in *Inode, size int64) {
 	w.Helper()
-	if err := in.SetAttr(SetAttr{Size: &size}); err != nil {
+	if err := in.SetAttr(ctx, SetAttr{Size: &size}); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -86,7 +86,7 @@ func (w *writable) fill(name string, cred Cred) *Inode {
 	in := w.create(name, disk.ModeReg|0o644)
 	p := make([]byte, 64<<10)
 	for off := int64(0); ; {
-		n, err := in.Write(p, off, WriteOptions{Cred: cred})
+		n, err := in.Write(ctx, p, off, WriteOptions{Cred: cred})
 		off += int64(n)
 		if errors.Is(err, ErrNoSpace) {
 			if len(p) == w.fs.blockSize {

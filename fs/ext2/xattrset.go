@@ -1,6 +1,7 @@
 package ext2
 
 import (
+	"context"
 	"slices"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
@@ -19,8 +20,8 @@ const xattrCredits = 8
 // Setxattr sets an extended attribute, by its full name. An ACL is given in the form
 // setxattr(2) takes; an access ACL changes the mode, too. It gives ErrNoSpace when inode
 // and attribute block have no room.
-func (in *Inode) Setxattr(name string, value []byte, flags int, cred Cred) error {
-	return in.changeXattr(name, cred, func(index uint8, short string) error {
+func (in *Inode) Setxattr(ctx context.Context, name string, value []byte, flags int, cred Cred) error {
+	return in.changeXattr(ctx, name, cred, func(index uint8, short string) error {
 		if isACL(index) {
 			return in.setACLLocked(index, value, cred)
 		}
@@ -29,8 +30,8 @@ func (in *Inode) Setxattr(name string, value []byte, flags int, cred Cred) error
 }
 
 // Removexattr removes an extended attribute; ErrNoAttr says that there is none.
-func (in *Inode) Removexattr(name string, cred Cred) error {
-	return in.changeXattr(name, cred, func(index uint8, short string) error {
+func (in *Inode) Removexattr(ctx context.Context, name string, cred Cred) error {
+	return in.changeXattr(ctx, name, cred, func(index uint8, short string) error {
 		err := in.setXattrLocked(index, short, nil, XattrReplace)
 		if err == ErrNoAttr && isACL(index) {
 			return nil // removing an ACL that is not there is no error
@@ -41,8 +42,8 @@ func (in *Inode) Removexattr(name string, cred Cred) error {
 
 // changeXattr is the operation that changes the attribute of a full name: change does it,
 // with the inode's lock held.
-func (in *Inode) changeXattr(name string, cred Cred, change func(index uint8, short string) error) error {
-	return in.settleAfter(in.fs.update(xattrCredits, func() error {
+func (in *Inode) changeXattr(ctx context.Context, name string, cred Cred, change func(index uint8, short string) error) error {
+	return in.settleAfter(ctx, in.fs.update(ctx, xattrCredits, func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		index, short, ok := disk.XattrSplitName(name)
@@ -60,7 +61,7 @@ func (in *Inode) changeXattr(name string, cred Cred, change func(index uint8, sh
 		}
 		in.raw.Ctime = in.fs.now()
 		return in.flushLocked()
-	}))
+	}), "changing an extended attribute of")
 }
 
 // xattrSet is an inode's attributes taken into memory.

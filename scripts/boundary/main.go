@@ -10,6 +10,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -101,7 +102,7 @@ type panel struct {
 
 // read reads the file through a traced device and keeps the trace.
 func (p *panel) read(img string, pointers [15]uint32, content []byte) error {
-	dev, err := blockio.Open(img, blockio.OpenOptions{ReadOnly: true})
+	dev, err := blockio.Open(context.Background(), img, blockio.OpenOptions{ReadOnly: true})
 	if err != nil {
 		return err
 	}

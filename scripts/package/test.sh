@@ -13,7 +13,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 if [ "${1:-}" != inside ]; then
 	make -s deb >/dev/null
-	exec unshare --mount --propagation private "$0" inside
+	exec unshare --mount --propagation slave "$0" inside
 fi
 
 die() { printf 'package: %s\n' "$*" >&2; exit 1; }
@@ -101,9 +101,19 @@ if command -v systemd-analyze >/dev/null && [ -x "$generator" ]; then
 		if grep -q "ext2fuse\|$unit" <<<"$said"; then die "systemd-analyze verify: $said"; fi
 	done
 	grep -q '^Type=ext2fuse$' "$work/units/$unit.mount" || die 'the mount unit has another type'
+	scripts/package/systemd.sh "$img" "$mnt"
 else
 	echo 'package: no systemd here; its units were not verified'
 fi
+
+# Versions sort as they came to be.
+last=0~
+for tag in 0123abc v0.9 v1.0-rc1 v1.0-rc1-3-g0123abc v1.0-rc2 v1.0-rc10 v1.0 v1.0-7-g0123abc-dirty v1.1-beta1 v1.1; do
+	# shellcheck disable=SC2016
+	version=$(make -s --eval='show: ; @echo $(DEBVERSION)' show VERSION="$tag")
+	dpkg --compare-versions "$last" lt "$version" || die "version $version of $tag does not sort behind $last"
+	last=$version
+done
 
 # What is installed can be removed.
 make -s install DESTDIR="$work/root" PREFIX=/opt/x >/dev/null

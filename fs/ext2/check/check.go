@@ -19,8 +19,8 @@ import (
 // Source is an image in memory, in pieces that hold a block each. What View gives is not
 // changed, and not used after Image returned except through the nodes of its Result.
 type Source interface {
-	View(off, n int64) []byte
-	Size() int64 // bytes
+	View(off, n int64) []byte // n bytes from byte off on
+	Size() int64              // bytes
 }
 
 // Options steer Image.
@@ -33,7 +33,7 @@ type Options struct {
 // Result is what was found.
 type Result struct {
 	Super    *disk.Superblock
-	Problems []string // one line each; no more than a few dozen
+	Problems []string // one line each, no more than a few dozen; none: the image is whole
 	Nodes    []*Node  // inodes in use, by number; those that are reserved left out, the root not
 
 	byIno []*Node
@@ -60,7 +60,7 @@ type Node struct {
 // Mapping is one block of a file.
 type Mapping struct {
 	Logical uint64 // number of the block in the file
-	Block   uint32 // where it is
+	Block   uint32 // block of the file system
 }
 
 // kid is a name in a directory.

@@ -3,6 +3,7 @@
 package check_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"flag"
@@ -70,7 +71,7 @@ func TestGoodImages(t *testing.T) {
 func specimen(t testing.TB, bs int) *blockiotest.Mem {
 	t.Helper()
 	m := load(t, ext2test.Make(t, ext2test.Options{Size: 6 << 20, BlockSize: bs, Inodes: 512, InodeSize: 256}))
-	fs, err := ext2.New(m.Clone(), ext2.Options{Logger: slog.New(slog.DiscardHandler)})
+	fs, err := ext2.New(context.Background(), m.Clone(), ext2.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func specimen(t testing.TB, bs int) *blockiotest.Mem {
 		t.Fatal(err)
 	}
 	create := func(dir *ext2.Inode, name string, mode uint32) *ext2.Inode {
-		in, err := dir.Create(name, ext2.NewInode{Mode: mode | 0o644, Target: strings.Repeat("t", 100), Major: 3, Minor: 4})
+		in, err := dir.Create(context.Background(), name, ext2.CreateOptions{Mode: mode | 0o644, Target: strings.Repeat("t", 100), Major: 3, Minor: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,27 +89,27 @@ func specimen(t testing.TB, bs int) *blockiotest.Mem {
 	}
 	dir := create(root, "dir", disk.ModeDir)
 	for i := range 200 {
-		create(dir, fmt.Sprintf("name-%d-%s", i, strings.Repeat("n", 150)), disk.ModeReg).Put(1)
+		create(dir, fmt.Sprintf("name-%d-%s", i, strings.Repeat("n", 150)), disk.ModeReg).Put()
 	}
 	sub := create(dir, "sub", disk.ModeDir)
 	for i, off := range []int64{0, 20 << 10, 400 << 10} {
 		in := create(sub, fmt.Sprint("file", i), disk.ModeReg)
-		_, werr := in.Write(ext2test.Content(uint64(i), 40<<10), off, ext2.WriteOptions{})
-		err = errors.Join(werr, in.Setxattr("user.small", []byte("v"), 0, ext2.Root), in.Setxattr("user.large", make([]byte, 300), 0, ext2.Root),
-			root.Link(fmt.Sprint("link", i), in, ext2.Root))
+		_, werr := in.Write(context.Background(), ext2test.Content(uint64(i), 40<<10), off, ext2.WriteOptions{})
+		err = errors.Join(werr, in.Setxattr(context.Background(), "user.small", []byte("v"), 0, ext2.Root), in.Setxattr(context.Background(), "user.large", make([]byte, 300), 0, ext2.Root),
+			root.Link(context.Background(), fmt.Sprint("link", i), in, ext2.Root))
 		if err != nil {
 			t.Fatal(err)
 		}
-		in.Put(1)
+		in.Put()
 	}
 	for name, mode := range map[string]uint32{"long": disk.ModeSymlink, "fifo": disk.ModeFIFO, "dev": disk.ModeChar} {
-		create(root, name, mode).Put(1)
+		create(root, name, mode).Put()
 	}
-	dir.Put(1)
-	sub.Put(1)
-	root.Put(1)
+	dir.Put()
+	sub.Put()
+	root.Put()
 	image := keep.Clone // the FS closes its device
-	if err := fs.Sync(); err != nil {
+	if err := fs.Sync(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if err := fs.Close(); err != nil {

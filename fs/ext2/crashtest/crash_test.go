@@ -13,6 +13,7 @@ import (
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 var (
@@ -37,7 +38,7 @@ func setups() []setup {
 	large := ext2test.Options{Size: 20 << 20, BlockSize: 4096, Inodes: 256, InodeSize: 256}
 	with := func(o ext2test.Options, args ...string) ext2test.Options { o.Args = append(o.Args, args...); return o }
 	// Epochs close early, blocks leave the journal often, and it goes round.
-	tight := ext2.Hooks{MaxDirty: 400}
+	tight := testhook.Hooks{MaxDirty: 400}
 	linear := small
 	linear.InodeSize, linear.Features = 128, []string{"^dir_index", "^filetype"}
 	return []setup{

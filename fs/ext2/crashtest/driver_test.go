@@ -3,6 +3,7 @@
 package crashtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/check"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -83,7 +85,7 @@ func newDriver(t testing.TB, s *setup) *driver {
 	}
 	d.opts = s.opts
 	d.opts.Logger = quiet
-	d.opts = d.opts.WithHooks(hooks)
+	testhook.Set(&d.opts, hooks)
 	if s.second {
 		d.ids = 1000 // what the first life wrote is not to be taken for this one's
 	}
@@ -147,7 +149,7 @@ func (d *driver) adopt(f *found, n *check.Node) *object {
 
 func (d *driver) mount() {
 	d.do("mount", nil, func() (err error) {
-		d.fs, err = ext2.New(d.top, d.opts)
+		d.fs, err = ext2.New(ctx, d.top, d.opts)
 		return err
 	})
 }
@@ -177,7 +179,7 @@ func (d *driver) do(name string, touched *object, f func() error) bool {
 		}
 	}
 	if d.fs != nil {
-		d.fs.Quiesce()
+		testhook.Quiesce(d.fs)
 	}
 	o.end = len(d.dev.Log())
 	o.digest = d.root.treeAt(d.now()).digest()
@@ -244,13 +246,13 @@ func (d *driver) with(p string, f func(in *ext2.Inode) error) error {
 			continue
 		}
 		next, err := in.Lookup(name)
-		in.Put(1)
+		in.Put()
 		if err != nil {
 			return err
 		}
 		in = next
 	}
-	defer in.Put(1)
+	defer in.Put()
 	return f(in)
 }
 
@@ -286,11 +288,11 @@ func (d *driver) noteAttr(o *object, in *ext2.Inode) {
 func (d *driver) create(p string, mode uint32, target string) bool {
 	return d.do(fmt.Sprintf("create %s %o", p, mode), nil, func() error {
 		return d.inDir(p, func(dir *ext2.Inode, parent *object, name string) error {
-			in, err := dir.Create(name, ext2.NewInode{Mode: mode, Target: target, Major: 8, Minor: 1})
+			in, err := dir.Create(ctx, name, ext2.CreateOptions{Mode: mode, Target: target, Major: 8, Minor: 1})
 			if err != nil {
 				return err
 			}
-			defer in.Put(1)
+			defer in.Put()
 			d.ids++
 			o := &object{id: d.ids}
 			d.noteAttr(o, in)
@@ -326,7 +328,7 @@ func (d *driver) write(p string, off, n int64) bool {
 	}
 	return d.writeTo(o, off, n, func(b []byte, off int64) (n int, err error) {
 		err = d.with(p, func(in *ext2.Inode) error {
-			n, err = in.Write(b, off, ext2.WriteOptions{})
+			n, err = in.Write(ctx, b, off, ext2.WriteOptions{})
 			return err
 		})
 		return n, err
@@ -339,7 +341,7 @@ func (d *driver) truncate(p string, size int64) bool {
 		return false
 	}
 	return d.do(fmt.Sprintf("truncate %s (object %d) to %d", p, o.id, size), o, func() error {
-		err := d.with(p, func(in *ext2.Inode) error { return in.SetAttr(ext2.SetAttr{Size: &size}) })
+		err := d.with(p, func(in *ext2.Inode) error { return in.SetAttr(ctx, ext2.SetAttr{Size: &size}) })
 		if err == nil {
 			o.change(d.now(), func(v *version) { v.resize(size) })
 		}
@@ -355,7 +357,7 @@ func (d *driver) fallocate(p string, mode uint32, off, n int64) bool {
 	}
 	return d.do(fmt.Sprintf("fallocate %x %s (object %d) %d+%d", mode, p, o.id, off, n), o, func() error {
 		return d.with(p, func(in *ext2.Inode) error {
-			err := in.Fallocate(mode, off, n, ext2.WriteOptions{})
+			err := in.Fallocate(ctx, mode, off, n, ext2.WriteOptions{})
 			size := in.Attr().Size
 			o.change(d.now(), func(v *version) {
 				if end := min(off+n, max(v.size, size)); mode&(ext2.FallocPunchHole|ext2.FallocZeroRange) != 0 && end > off && (err == nil || errors.Is(err, ext2.ErrNoSpace)) {
@@ -372,7 +374,7 @@ func (d *driver) rename(from, to string, flags uint32) bool {
 	return d.do(fmt.Sprintf("rename %s %s %d", from, to, flags), nil, func() error {
 		return d.inDir(from, func(dir *ext2.Inode, a *object, oldName string) error {
 			return d.inDir(to, func(newDir *ext2.Inode, b *object, newName string) error {
-				if err := dir.Rename(oldName, newDir, newName, flags, ext2.Root); err != nil {
+				if err := dir.Rename(ctx, oldName, newDir, newName, flags, ext2.Root); err != nil {
 					return err
 				}
 				moved, there := a.now().kids[oldName], b.now().kids[newName]
@@ -399,7 +401,7 @@ func (d *driver) link(old, p string) bool {
 
 func (d *driver) linkTo(in *ext2.Inode, o *object, p string) error {
 	return d.inDir(p, func(dir *ext2.Inode, parent *object, name string) error {
-		err := dir.Link(name, in, ext2.Root)
+		err := dir.Link(ctx, name, in, ext2.Root)
 		if err == nil {
 			parent.change(d.now(), func(v *version) { v.setKid(name, o) })
 		}
@@ -407,10 +409,10 @@ func (d *driver) linkTo(in *ext2.Inode, o *object, p string) error {
 	})
 }
 
-func (d *driver) remove(what, p string, f func(dir *ext2.Inode, name string) error) bool {
+func (d *driver) remove(what, p string, f func(dir *ext2.Inode, ctx context.Context, name string) error) bool {
 	return d.do(what+" "+p, nil, func() error {
 		return d.inDir(p, func(dir *ext2.Inode, parent *object, name string) error {
-			err := f(dir, name)
+			err := f(dir, ctx, name)
 			if err == nil {
 				parent.change(d.now(), func(v *version) { v.setKid(name, nil) })
 			}
@@ -438,16 +440,16 @@ func (d *driver) attr(what, p string, f func(in *ext2.Inode) error) bool {
 
 func (d *driver) setxattr(p, name, value string) bool {
 	return d.attr(fmt.Sprintf("setxattr %s (%d)", name, len(value)), p, func(in *ext2.Inode) error {
-		return in.Setxattr(name, []byte(value), 0, ext2.Root)
+		return in.Setxattr(ctx, name, []byte(value), 0, ext2.Root)
 	})
 }
 
 func (d *driver) removexattr(p, name string) bool {
-	return d.attr("removexattr "+name, p, func(in *ext2.Inode) error { return in.Removexattr(name, ext2.Root) })
+	return d.attr("removexattr "+name, p, func(in *ext2.Inode) error { return in.Removexattr(ctx, name, ext2.Root) })
 }
 
 func (d *driver) chmod(p string, mode uint32) bool {
-	return d.attr(fmt.Sprintf("chmod %o", mode), p, func(in *ext2.Inode) error { return in.SetAttr(ext2.SetAttr{Mode: &mode}) })
+	return d.attr(fmt.Sprintf("chmod %o", mode), p, func(in *ext2.Inode) error { return in.SetAttr(ctx, ext2.SetAttr{Mode: &mode}) })
 }
 
 // fsync makes a file durable; what was done before to others follows from it here, as it
@@ -456,10 +458,10 @@ func (d *driver) fsync(p string) {
 	if d.lookup(p) == nil {
 		return
 	}
-	d.sync("fsync "+p, func() error { return d.with(p, (*ext2.Inode).Fsync) })
+	d.sync("fsync "+p, func() error { return d.with(p, func(in *ext2.Inode) error { return in.Fsync(ctx) }) })
 }
 
-func (d *driver) syncAll() { d.sync("sync", func() error { return d.fs.Sync() }) }
+func (d *driver) syncAll() { d.sync("sync", func() error { return d.fs.Sync(ctx) }) }
 
 // hold opens the file under a path.
 func (d *driver) hold(p string) *handle {
@@ -467,7 +469,7 @@ func (d *driver) hold(p string) *handle {
 	var h *handle
 	d.do("open "+p, nil, func() error {
 		return d.with(p, func(in *ext2.Inode) error {
-			in.Ref(1)
+			in.Ref()
 			h = &handle{in, o}
 			d.open = append(d.open, h)
 			return nil
@@ -481,7 +483,7 @@ func (d *driver) tmpfile(dir string) *handle {
 	var h *handle
 	d.do("tmpfile", nil, func() error {
 		return d.with(dir, func(in *ext2.Inode) error {
-			f, err := in.Tmpfile(ext2.NewInode{Mode: disk.ModeReg | 0o600})
+			f, err := in.Tmpfile(ctx, ext2.CreateOptions{Mode: disk.ModeReg | 0o600})
 			if err != nil {
 				return err
 			}
@@ -496,7 +498,7 @@ func (d *driver) tmpfile(dir string) *handle {
 }
 
 func (d *driver) writeHandle(h *handle, off, n int64) bool {
-	return d.writeTo(h.obj, off, n, func(p []byte, off int64) (int, error) { return h.in.Write(p, off, ext2.WriteOptions{}) })
+	return d.writeTo(h.obj, off, n, func(p []byte, off int64) (int, error) { return h.in.Write(ctx, p, off, ext2.WriteOptions{}) })
 }
 
 func (d *driver) linkHandle(h *handle, p string) bool {
@@ -507,5 +509,5 @@ func (d *driver) linkHandle(h *handle, p string) bool {
 func (d *driver) release(i int) {
 	h := d.open[i]
 	d.open = slices.Delete(d.open, i, i+1)
-	d.do(fmt.Sprint("close object ", h.obj.id), nil, func() error { h.in.Put(1); return nil })
+	d.do(fmt.Sprint("close object ", h.obj.id), nil, func() error { h.in.Put(); return nil })
 }

@@ -66,7 +66,7 @@ type found struct {
 // is there. Files without a name may still be on the orphan list.
 func replay(image *blockiotest.Mem) (*found, error) {
 	m := image.Clone()
-	fs, err := ext2.New(keepOpen{m}, ext2.Options{ReadOnly: true, Logger: quiet, CacheBytes: 1 << 20})
+	fs, err := ext2.New(ctx, keepOpen{m}, ext2.Options{ReadOnly: true, Logger: quiet, CacheBytes: 1 << 20})
 	if err != nil {
 		return nil, fmt.Errorf("mounting read-only: %w", err)
 	}

@@ -29,13 +29,13 @@ func (d *driver) noise(n int) (stop func()) {
 		d.t.Fatal(err)
 	}
 	for i := range n {
-		dir, err := root.Create(fmt.Sprint(noisePrefix[1:], i), ext2.NewInode{Mode: disk.ModeDir | 0o755})
+		dir, err := root.Create(ctx, fmt.Sprint(noisePrefix[1:], i), ext2.CreateOptions{Mode: disk.ModeDir | 0o755})
 		if err != nil {
 			d.t.Fatal(err)
 		}
 		rnd := rand.New(rand.NewPCG(d.rnd.Uint64(), 5))
 		wg.Go(func() {
-			defer dir.Put(1)
+			defer dir.Put()
 			for {
 				select {
 				case <-quit:
@@ -49,7 +49,7 @@ func (d *driver) noise(n int) (stop func()) {
 			}
 		})
 	}
-	root.Put(1)
+	root.Put()
 	return func() { close(quit); wg.Wait() }
 }
 
@@ -59,31 +59,31 @@ func noiseStep(rnd *rand.Rand, fs *ext2.FS, dir *ext2.Inode) error {
 	file := func(f func(in *ext2.Inode) error) error {
 		in, err := dir.Lookup(name())
 		if errors.Is(err, ext2.ErrNotExist) {
-			in, err = dir.Create(name(), ext2.NewInode{Mode: disk.ModeReg | 0o644})
+			in, err = dir.Create(ctx, name(), ext2.CreateOptions{Mode: disk.ModeReg | 0o644})
 		}
 		if err != nil {
 			return err
 		}
-		defer in.Put(1)
+		defer in.Put()
 		return f(in)
 	}
 	switch rnd.IntN(8) {
 	case 0:
-		return dir.Unlink(name())
+		return dir.Unlink(ctx, name())
 	case 1:
-		return dir.Rename(name(), dir, name(), 0, ext2.Root)
+		return dir.Rename(ctx, name(), dir, name(), 0, ext2.Root)
 	case 2:
-		return file(func(in *ext2.Inode) error { return dir.Link(name(), in, ext2.Root) })
+		return file(func(in *ext2.Inode) error { return dir.Link(ctx, name(), in, ext2.Root) })
 	case 3:
 		size := rnd.Int64N(30_000)
-		return file(func(in *ext2.Inode) error { return in.SetAttr(ext2.SetAttr{Size: &size}) })
+		return file(func(in *ext2.Inode) error { return in.SetAttr(ctx, ext2.SetAttr{Size: &size}) })
 	case 4:
 		return file(func(in *ext2.Inode) error {
-			return in.Setxattr("user.noise", make([]byte, rnd.IntN(500)), 0, ext2.Root)
+			return in.Setxattr(ctx, "user.noise", make([]byte, rnd.IntN(500)), 0, ext2.Root)
 		})
 	case 5:
 		if rnd.IntN(20) == 0 {
-			return fs.Sync()
+			return fs.Sync(ctx)
 		}
 		fallthrough
 	default:
@@ -92,7 +92,7 @@ func noiseStep(rnd *rand.Rand, fs *ext2.FS, dir *ext2.Inode) error {
 			for i := range p {
 				p[i] = noiseByte(in.Generation())
 			}
-			_, err := in.Write(p, rnd.Int64N(20_000), ext2.WriteOptions{})
+			_, err := in.Write(ctx, p, rnd.Int64N(20_000), ext2.WriteOptions{})
 			return err
 		})
 	}

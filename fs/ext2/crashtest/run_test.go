@@ -13,6 +13,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/internal/testhook"
 )
 
 // setup is a workload on a kind of image, mounted in some way, and how thoroughly what may
@@ -22,7 +23,7 @@ type setup struct {
 	name  string // of the rest of the setup: what -crash.setup takes
 	image ext2test.Options
 	opts  ext2.Options
-	hooks ext2.Hooks
+	hooks testhook.Hooks
 	seed  uint64
 	scale int // of the workload
 

@@ -3,6 +3,7 @@
 package crashtest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +16,9 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
+
+// ctx is the context of calls that nothing ends.
+var ctx = context.Background()
 
 // mountAndUnmount recovers an image as the next mount does: the journal, the orphans, and
 // then a clean end.
@@ -36,7 +40,7 @@ func between(m *blockiotest.Mem) bool {
 
 // cycle mounts what is on a device, which stays open, and unmounts it.
 func cycle(dev blockio.Device) error {
-	fs, err := ext2.New(keepOpen{dev}, ext2.Options{Logger: quiet, CacheBytes: 1 << 20})
+	fs, err := ext2.New(ctx, keepOpen{dev}, ext2.Options{Logger: quiet, CacheBytes: 1 << 20})
 	if err != nil {
 		return fmt.Errorf("mounting: %w", err)
 	}

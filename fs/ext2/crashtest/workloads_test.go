@@ -260,7 +260,7 @@ func xattrs(d *driver) {
 			d.attr("acl", p, func(in *ext2.Inode) error {
 				acl := disk.PosixACL([]disk.ACLEntry{{Tag: disk.ACLUserObj, Perm: 7}, {Tag: disk.ACLUser, Perm: 5, ID: d.rnd.Uint32N(3)},
 					{Tag: disk.ACLGroupObj, Perm: 5}, {Tag: disk.ACLMask, Perm: 7}, {Tag: disk.ACLOther, Perm: 1}})
-				return in.Setxattr("system.posix_acl_access", acl, 0, ext2.Root)
+				return in.Setxattr(ctx, "system.posix_acl_access", acl, 0, ext2.Root)
 			})
 		default: // few values, so that blocks have several users
 			value := strings.Repeat(string(rune('a'+d.rnd.IntN(2))), []int{10, 200, 400}[d.rnd.IntN(3)])

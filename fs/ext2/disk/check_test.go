@@ -73,7 +73,7 @@ func TestCheckRefuses(t *testing.T) {
 		{func(sb *Superblock) { sb.FeatureIncompat |= IncompatRecover }, "unsupported", "needs_recovery: the journal holds changes that are not in the file system yet; run e2fsck -p first"},
 		{func(sb *Superblock) { sb.FeatureIncompat |= IncompatJournalDev }, "unsupported", "external journal"},
 		{func(sb *Superblock) { sb.FeatureIncompat |= IncompatCompression }, "unsupported", "the feature compression, which is not supported"},
-		{func(sb *Superblock) { sb.FeatureROCompat |= ROCompatMetadataCsum }, "read-only works", "metadata_csum, which is not supported for writing: mounting with -o ro works"},
+		{func(sb *Superblock) { sb.FeatureROCompat |= ROCompatMetadataCsum }, "read-only works", "metadata_csum, which is not supported for writing; mounting with -o ro works"},
 		{func(sb *Superblock) { sb.FeatureROCompat |= 1 << 31 }, "read-only works", "FEATURE_R31"},
 		{func(sb *Superblock) { sb.LogBlockSize = 7 }, "corrupt", "s_log_block_size is 7, expected at most 6"},
 		{func(sb *Superblock) { sb.LogBlockSize = 0xFFFFFFF6 }, "corrupt", "s_log_block_size is 4294967286"},

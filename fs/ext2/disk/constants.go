@@ -21,22 +21,30 @@ const (
 
 // Reserved inode numbers.
 const (
-	BadBlocksIno      = 1
-	RootIno           = 2
-	BootLoaderIno     = 5
-	UndelDirIno       = 6
-	ResizeIno         = 7
-	JournalIno        = 8
-	GoodOldFirstIno   = 11
-	NDirBlocks        = 12 // direct pointers of i_block
-	IndBlock          = 12 // index of the single indirect pointer
-	DIndBlock         = 13
-	TIndBlock         = 14
-	NBlocks           = 15
-	MaxLinks          = 32000
-	MaxNameLen        = 255
-	FastSymlinkBytes  = NBlocks * 4 // room for target and terminating zero
-	DirentHeaderBytes = 8
+	BadBlocksIno    = 1
+	RootIno         = 2
+	BootLoaderIno   = 5
+	UndelDirIno     = 6
+	ResizeIno       = 7
+	JournalIno      = 8
+	GoodOldFirstIno = 11 // the first that is not reserved, in revision 0
+)
+
+// What the pointers of i_block are for, by their index.
+const (
+	NDirBlocks = 12 // direct pointers, from 0 on
+	IndBlock   = 12 // single indirect
+	DIndBlock  = 13 // double
+	TIndBlock  = 14 // triple
+	NBlocks    = 15 // how many there are
+)
+
+// Limits.
+const (
+	MaxLinks          = 32000       // names of an inode, subdirectories of a directory
+	MaxNameLen        = 255         // bytes
+	FastSymlinkBytes  = NBlocks * 4 // room in i_block for a target and a terminating zero
+	DirentHeaderBytes = 8           // of an entry, before its name
 )
 
 // File system states (s_state).

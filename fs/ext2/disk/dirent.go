@@ -126,9 +126,9 @@ func FindDirent(b []byte, name string) (d Dirent, ok bool) {
 	return d, false
 }
 
-// FindRoom looks for the first entry of such a block behind whose name a record of need
-// bytes has room: at off, where used bytes are the entry's own, 0 if it is free, of
-// recLen in all.
+// FindRoom looks for the first entry of a directory block b behind whose name a record of
+// need bytes has room: at off, where used bytes are the entry's own, 0 if it is free, of
+// length in all. The chain of entries may be anything.
 func FindRoom(b []byte, need int) (off, used, length int, ok bool) {
 	for len(b)-off >= minRecLen {
 		length = recLen(b, off, len(b))

@@ -16,8 +16,8 @@ const (
 // hashEOF is the hash that stands for the end of a directory; names never get it.
 const hashEOF = 0x7FFFFFFF << 1 &^ 1
 
-// DirHash hashes a name as directory indexes do. version is one of the six above, for
-// any other both results are 0. seed is s_hash_seed; all zero means the built-in one.
+// DirHash hashes a name as directory indexes do. version is one of HashLegacy to
+// HashTEAUnsigned, for any other both results are 0. seed is s_hash_seed; all zero means the built-in one.
 // Major is the hash of the index entries, its lowest bit 0; minor orders equal ones in
 // readdir positions and is 0 for the legacy hash.
 func DirHash(version uint8, seed [4]uint32, name []byte) (major, minor uint32) {

@@ -20,10 +20,11 @@ const (
 	dxRootTable = dxInfo + dxInfoBytes
 	dxNodeTable = DirentHeaderBytes
 	dxEntrySize = 8
-	// MaxDxLevels is the most levels of nodes between the root and the leaves.
-	MaxDxLevels = 1
 	dxBlockMask = 0x0FFFFFFF // the upper bits of an entry's block are not in use
 )
+
+// MaxDxLevels is the most levels of nodes between the root and the leaves.
+const MaxDxLevels = 1
 
 // DxEntry points from a hash on to a block of the directory. The lowest bit of Hash
 // says that names with this hash (bit cleared) begin in the block before.

@@ -52,7 +52,7 @@ func (a *Adapter) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrO
 	if st != fuse.OK {
 		return st
 	}
-	defer inode.Put(1)
+	defer inode.Put()
 	at := inode.Attr()
 	out.AttrValid = forever
 	a.fillAttr(&out.Attr, &at)
@@ -66,7 +66,7 @@ func (a *Adapter) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut)
 	if st != fuse.OK {
 		return st
 	}
-	defer inode.Put(1)
+	defer inode.Put()
 	at := inode.Attr()
 	out.AttrValid = forever
 	out.Mask = unix.STATX_BASIC_STATS

@@ -23,7 +23,8 @@ import (
 // processor's cache. But a request must not wait for another one that waits for the
 // image. So the goroutine is relieved, by a new one, before it handles a request when
 //
-//   - it is an fsync, or a WRITE so large that its copying keeps a processor busy,
+//   - it is an fsync, or one that may work for minutes (FALLOCATE, FITRIM), or a WRITE so
+//     large that its copying keeps a processor busy,
 //   - somebody else is at work, who may hold what this request wants,
 //     (but of large WRITEs, which the kernel sends by the dozen when it writes its cache
 //     back, no more than a few are taken: each holds 1 MiB, and a file takes them one
@@ -169,7 +170,7 @@ func (c *conn) relief(r request, working int) bool {
 	if r.bulky() {
 		return working < writers
 	}
-	return working > 1 || c.blind || r.sync()
+	return working > 1 || c.blind || r.long()
 }
 
 // work reads requests and handles them.

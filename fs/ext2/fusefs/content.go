@@ -38,13 +38,13 @@ func (c *conn) content(b *buffers, r request, off int64, size int) (n int, errno
 	if st != fuse.OK {
 		return c.sendError(b, r, unix.Errno(st))
 	}
-	defer inode.Put(1)
+	defer inode.Put()
 	got, sent := c.lend(b, r, inode, off, size)
 	if sent {
 		return got, 0
 	}
 	out := b.reply(r.replySize())
-	more, err := inode.Read(out[outHeaderSize+got:outHeaderSize+size], off+int64(got))
+	more, err := inode.Read(toTheEnd, out[outHeaderSize+got:outHeaderSize+size], off+int64(got))
 	if err != nil {
 		return c.sendError(b, r, unix.Errno(status(err)))
 	}

@@ -4,6 +4,7 @@ package fusefs_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -31,7 +32,7 @@ type spliceDisk struct {
 
 func openSpliceDisk(t *testing.T, img string, o blockio.OpenOptions) *spliceDisk {
 	t.Helper()
-	dev, err := blockio.Open(img, o)
+	dev, err := blockio.Open(context.Background(), img, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +87,7 @@ func TestContent(t *testing.T) {
 		for _, less := range []int64{0, 1, 5000, 1 << 40} {
 			disk := openSpliceDisk(t, img, blockio.OpenOptions{ReadOnly: true})
 			disk.less.Store(less)
-			m := mountWith(t, img, func(o ext2.Options) (*ext2.FS, error) { return ext2.New(disk, o) },
+			m := mountWith(t, img, func(o ext2.Options) (*ext2.FS, error) { return ext2.New(context.Background(), disk, o) },
 				// Small blocks begin within pages of the image: with them 1 MiB is in more
 				// pages than a small pipe has room for.
 				func(_ *ext2.Options, mo *fusefs.Options) { mo.MaxRead = 512 << 10 })
@@ -162,7 +163,7 @@ func TestReadPanics(t *testing.T) {
 	blockiotest.NeedSplicing(t)
 	img, want := bigFiles(t, 4096)
 	disk := openSpliceDisk(t, img, blockio.OpenOptions{ReadOnly: true})
-	m := mountWith(t, img, func(o ext2.Options) (*ext2.FS, error) { return ext2.New(disk, o) })
+	m := mountWith(t, img, func(o ext2.Options) (*ext2.FS, error) { return ext2.New(context.Background(), disk, o) })
 	disk.panics.Store(true)
 	m.check(t, want)
 	if !strings.Contains(m.log.String(), "bug in ext2fuse") {

@@ -29,9 +29,9 @@ func (a *Adapter) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntry
 	if st != fuse.OK {
 		return st
 	}
-	defer dir.Put(1)
+	defer dir.Put()
 	added := false
-	err := dir.ReadDir(in.Offset, func(e ext2.DirEntry) bool {
+	err := dir.ReadDir(toTheEnd, in.Offset, func(e ext2.DirEntry) bool {
 		ok := out.AddDirEntry(direntry(&e))
 		added = added || ok
 		return ok
@@ -87,11 +87,11 @@ func (a *Adapter) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 	if st != fuse.OK {
 		return st
 	}
-	defer dir.Put(1)
+	defer dir.Put()
 	b := a.batches.Get().(*batch)
 	defer b.release(a)
 	added := false
-	err := dir.ReadDir(in.Offset, func(e ext2.DirEntry) bool {
+	err := dir.ReadDir(toTheEnd, in.Offset, func(e ext2.DirEntry) bool {
 		entry := out.AddDirLookupEntry(direntry(&e))
 		if entry == nil {
 			return false

@@ -26,7 +26,7 @@ func (a *Adapter) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 			return st
 		}
 		flags := inode.Attr().Flags
-		inode.Put(1)
+		inode.Put()
 		if flags&disk.InodeImmutable != 0 || flags&disk.InodeAppend != 0 && in.Flags&unix.O_APPEND == 0 {
 			return fuse.EPERM
 		}
@@ -54,7 +54,7 @@ func (a *Adapter) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut)
 	if st != fuse.OK {
 		return st
 	}
-	defer inode.Put(1)
+	defer inode.Put()
 	if a.flush != nil && inode.IsReg() {
 		a.flush(in.NodeId)
 	}
@@ -62,9 +62,9 @@ func (a *Adapter) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut)
 	var err error
 	switch in.Whence {
 	case unix.SEEK_DATA:
-		at, err = inode.SeekData(int64(in.Offset))
+		at, err = inode.SeekData(toTheEnd, int64(in.Offset))
 	case unix.SEEK_HOLE:
-		at, err = inode.SeekHole(int64(in.Offset))
+		at, err = inode.SeekHole(toTheEnd, int64(in.Offset))
 	default:
 		err = ext2.ErrInvalid
 	}

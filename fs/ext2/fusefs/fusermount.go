@@ -98,12 +98,5 @@ func helperSaid(out string, err error) string {
 	if line == "" {
 		return "fusermount3 failed: " + err.Error()
 	}
-	line = "fusermount3: " + strings.TrimPrefix(line, "fusermount3: ")
-	switch {
-	case strings.Contains(line, "user_allow_other"):
-		line += " (root has to add that line)"
-	case strings.Contains(line, "fuse device not found"), strings.Contains(line, "/dev/fuse"):
-		line += " (in a container, give it /dev/fuse)"
-	}
-	return line
+	return "fusermount3: " + strings.TrimPrefix(line, "fusermount3: ")
 }

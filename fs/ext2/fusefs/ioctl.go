@@ -24,14 +24,14 @@ const (
 	maxLabel = 16 // bytes in s_volume_name
 )
 
-// Ioctl answers the read-only ioctls of ext2.
-func (a *Adapter) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, arg []byte, out *fuse.IoctlOut, buf []byte) fuse.Status {
+// Ioctl answers the ioctls of ext2.
+func (a *Adapter) Ioctl(interrupted <-chan struct{}, in *fuse.IoctlIn, arg []byte, out *fuse.IoctlOut, buf []byte) fuse.Status {
 	inode, st := a.inode(in.NodeId)
 	if st != fuse.OK {
 		return st
 	}
-	defer inode.Put(1)
-	if st, done := a.setIoctl(in, inode, arg, buf); done {
+	defer inode.Put()
+	if st, done := a.setIoctl(interrupted, in, inode, arg, buf); done {
 		return st
 	}
 	clear(buf) // it is recycled memory
@@ -44,7 +44,7 @@ func (a *Adapter) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, arg []byte, out *fu
 	case (in.Cmd == iocGetVersion || in.Cmd == iocOldVersion) && len(buf) >= 4:
 		binary.NativeEndian.PutUint32(buf, at.Generation)
 	case in.Cmd == iocGetLabel && len(buf) > 0:
-		copy(buf[:len(buf)-1], a.fs.Super().Label())
+		copy(buf[:len(buf)-1], a.fs.Superblock().Label())
 	default:
 		return fuse.Status(unix.ENOTTY)
 	}

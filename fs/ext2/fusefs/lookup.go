@@ -22,7 +22,7 @@ func (a *Adapter) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, 
 	if st != fuse.OK {
 		return st
 	}
-	defer dir.Put(1)
+	defer dir.Put()
 	in, err := dir.Lookup(name)
 	if errors.Is(err, ext2.ErrNotExist) && name != ".." {
 		out.EntryValid = forever
@@ -58,7 +58,7 @@ func (a *Adapter) Readlink(_ <-chan struct{}, header *fuse.InHeader) ([]byte, fu
 	if st != fuse.OK {
 		return nil, st
 	}
-	defer in.Put(1)
+	defer in.Put()
 	target, err := in.Readlink()
 	if err != nil {
 		return nil, status(err)

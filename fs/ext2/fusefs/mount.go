@@ -65,16 +65,12 @@ func attach(dir string, o *Options, readOnly bool) (*mounted, error) {
 // need not be empty.
 func CheckMountPoint(dir string) (string, error) {
 	st, err := os.Stat(dir)
-	var fs unix.Statfs_t
-	if err == nil && errors.Is(unix.Statfs(dir, &fs), unix.ENOTCONN) {
-		err = unix.ENOTCONN // the kernel had the attributes still
-	}
 	switch {
 	case dead(dir):
 		return "", &MountError{Dir: dir, Err: unix.ENOTCONN,
 			Reason: "a FUSE mount whose daemon is gone is in the way; remove it with \"umount " + dir + "\" or \"fusermount3 -u " + dir + "\""}
 	case errors.Is(err, os.ErrNotExist):
-		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point does not exist; make the directory first"}
+		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point does not exist; make it first: mkdir " + dir}
 	case err != nil:
 		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point cannot be used: " + cause(err)}
 	case !st.IsDir():

@@ -4,6 +4,7 @@ package fusefs_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log"
@@ -32,7 +33,7 @@ type mount struct {
 // newMount mounts an image read-only. The mount goes away with the test.
 func newMount(t testing.TB, img string, change ...func(*ext2.Options, *fusefs.Options)) *mount {
 	t.Helper()
-	return mountWith(t, img, func(o ext2.Options) (*ext2.FS, error) { return ext2.Open(img, o) }, change...)
+	return mountWith(t, img, func(o ext2.Options) (*ext2.FS, error) { return ext2.Open(context.Background(), img, o) }, change...)
 }
 
 // mountWith mounts what open opens.

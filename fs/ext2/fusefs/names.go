@@ -10,14 +10,14 @@ import (
 )
 
 // create makes an object and answers with its entry.
-func (a *Adapter) create(header *fuse.InHeader, name string, o ext2.NewInode, out *fuse.EntryOut) fuse.Status {
+func (a *Adapter) create(header *fuse.InHeader, name string, o ext2.CreateOptions, out *fuse.EntryOut) fuse.Status {
 	dir, st := a.inode(header.NodeId)
 	if st != fuse.OK {
 		return st
 	}
-	defer dir.Put(1)
+	defer dir.Put()
 	o.Cred = a.cred(header)
-	in, err := dir.Create(name, o)
+	in, err := dir.Create(toTheEnd, name, o)
 	if err != nil {
 		return status(err)
 	}
@@ -31,25 +31,25 @@ func (a *Adapter) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out 
 	if a.noOpen {
 		return fuse.ENOSYS
 	}
-	st := a.create(&in.InHeader, name, ext2.NewInode{Mode: in.Mode&0o7777 | disk.ModeReg, Umask: in.Umask}, &out.EntryOut)
+	st := a.create(&in.InHeader, name, ext2.CreateOptions{Mode: in.Mode&0o7777 | disk.ModeReg, Umask: in.Umask}, &out.EntryOut)
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
 	return st
 }
 
 // Mknod makes files, devices, FIFOs and sockets.
 func (a *Adapter) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	return a.create(&in.InHeader, name, ext2.NewInode{Mode: in.Mode, Umask: in.Umask,
+	return a.create(&in.InHeader, name, ext2.CreateOptions{Mode: in.Mode, Umask: in.Umask,
 		Major: in.Rdev >> 8 & 0xfff, Minor: in.Rdev&0xff | in.Rdev>>12&^0xff}, out)
 }
 
 // Mkdir makes a directory.
 func (a *Adapter) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	return a.create(&in.InHeader, name, ext2.NewInode{Mode: in.Mode&0o7777 | disk.ModeDir, Umask: in.Umask}, out)
+	return a.create(&in.InHeader, name, ext2.CreateOptions{Mode: in.Mode&0o7777 | disk.ModeDir, Umask: in.Umask}, out)
 }
 
 // Symlink makes a symbolic link.
 func (a *Adapter) Symlink(_ <-chan struct{}, header *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	return a.create(header, name, ext2.NewInode{Mode: disk.ModeSymlink | 0o777, Target: target}, out)
+	return a.create(header, name, ext2.CreateOptions{Mode: disk.ModeSymlink | 0o777, Target: target}, out)
 }
 
 // Tmpfile makes a file without a name.
@@ -58,8 +58,8 @@ func (a *Adapter) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.Create
 	if st != fuse.OK {
 		return st
 	}
-	defer dir.Put(1)
-	tmp, err := dir.Tmpfile(ext2.NewInode{Mode: in.Mode&0o7777 | disk.ModeReg, Umask: in.Umask, Cred: a.cred(&in.InHeader)})
+	defer dir.Put()
+	tmp, err := dir.Tmpfile(toTheEnd, ext2.CreateOptions{Mode: in.Mode&0o7777 | disk.ModeReg, Umask: in.Umask, Cred: a.cred(&in.InHeader)})
 	if err != nil {
 		return status(err)
 	}
@@ -74,13 +74,13 @@ func (a *Adapter) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fus
 	if st != fuse.OK {
 		return st
 	}
-	defer dir.Put(1)
+	defer dir.Put()
 	inode, st := a.inode(in.Oldnodeid)
 	if st != fuse.OK {
 		return st
 	}
-	if err := dir.Link(name, inode, a.cred(&in.InHeader)); err != nil {
-		inode.Put(1)
+	if err := dir.Link(toTheEnd, name, inode, a.cred(&in.InHeader)); err != nil {
+		inode.Put()
 		return status(err)
 	}
 	a.fillEntry(out, inode) // with the reference that a.inode took
@@ -93,8 +93,8 @@ func (a *Adapter) Unlink(_ <-chan struct{}, header *fuse.InHeader, name string) 
 	if st != fuse.OK {
 		return st
 	}
-	defer dir.Put(1)
-	return status(dir.Unlink(name))
+	defer dir.Put()
+	return status(dir.Unlink(toTheEnd, name))
 }
 
 // Rmdir removes a directory.
@@ -103,8 +103,8 @@ func (a *Adapter) Rmdir(_ <-chan struct{}, header *fuse.InHeader, name string) f
 	if st != fuse.OK {
 		return st
 	}
-	defer dir.Put(1)
-	return status(dir.Rmdir(name))
+	defer dir.Put()
+	return status(dir.Rmdir(toTheEnd, name))
 }
 
 // Rename moves a name.
@@ -113,11 +113,11 @@ func (a *Adapter) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName 
 	if st != fuse.OK {
 		return st
 	}
-	defer dir.Put(1)
+	defer dir.Put()
 	newDir, st := a.inode(in.Newdir)
 	if st != fuse.OK {
 		return st
 	}
-	defer newDir.Put(1)
-	return status(dir.Rename(oldName, newDir, newName, in.Flags, a.cred(&in.InHeader)))
+	defer newDir.Put()
+	return status(dir.Rename(toTheEnd, oldName, newDir, newName, in.Flags, a.cred(&in.InHeader)))
 }

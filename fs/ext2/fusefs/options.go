@@ -5,6 +5,9 @@ import (
 	"log/slog"
 )
 
+// Subtype is what Options.Subtype is as a rule.
+const Subtype = "ext2fuse"
+
 // Options steer a mount.
 type Options struct {
 	// Source is the first field in /proc/mounts, Subtype what stands behind "fuse."
@@ -45,6 +48,7 @@ type Options struct {
 type UnmountOptions struct {
 	// Lazy takes the mount out of the tree at once, in use or not. Then nobody waits.
 	Lazy bool
-	// Force cuts the connection first: whoever uses the mount gets ENOTCONN.
+	// Force cuts the connection first: whoever uses the mount gets ENOTCONN. Where the kernel's
+	// /sys/fs/fuse/connections is not mounted only root can.
 	Force bool
 }

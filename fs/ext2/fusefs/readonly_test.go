@@ -4,6 +4,7 @@ package fusefs_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -55,7 +56,7 @@ func TestReadOnlyMount(t *testing.T) {
 
 // What the kernel keeps from the daemon on a read-only mount is refused there, too.
 func TestReadOnlyAdapter(t *testing.T) {
-	fs, err := ext2.Open(fileTree(t, 2), ext2.Options{ReadOnly: true})
+	fs, err := ext2.Open(context.Background(), fileTree(t, 2), ext2.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}

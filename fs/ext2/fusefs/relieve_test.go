@@ -3,6 +3,7 @@
 package fusefs_test
 
 import (
+	"context"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -54,9 +55,9 @@ func TestSlowDisk(t *testing.T) {
 		disk := &slowDisk{Mem: blockiotest.MemOf(image), release: make(chan struct{})}
 		m := mountWith(t, "slow", func(o ext2.Options) (*ext2.FS, error) {
 			if telling {
-				return ext2.New(tellingDisk{disk}, o)
+				return ext2.New(context.Background(), tellingDisk{disk}, o)
 			}
-			return ext2.New(disk, o)
+			return ext2.New(context.Background(), disk, o)
 		})
 		disk.slow.Store(true)
 		const readers = 5

@@ -41,6 +41,7 @@ const (
 	opInterrupt   = 36
 	opIoctl       = 39
 	opBatchForget = 42
+	opFallocate   = 43
 	opReadDirPlus = 44
 	opStatx       = 52
 )
@@ -124,8 +125,16 @@ const bulk = 128 << 10
 // bulky tells WRITEs that keep a processor busy for a while.
 func (r request) bulky() bool { return len(r) >= bulk }
 
-// sync tells requests that wait for the disk.
-func (r request) sync() bool { return r.opcode() == opFsync || r.opcode() == opFsyncDir }
+// long tells requests that wait for the disk, or may work for minutes.
+func (r request) long() bool {
+	switch r.opcode() {
+	case opFsync, opFsyncDir, opFallocate:
+		return true
+	case opIoctl:
+		return r.ioctl() == iocTrim
+	}
+	return false
+}
 
 // buffers are what one of the crew works with: room for the largest request, and for
 // a reply.

@@ -19,7 +19,7 @@ func (a *Adapter) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrO
 	if st != fuse.OK {
 		return st
 	}
-	defer inode.Put(1)
+	defer inode.Put()
 	s := ext2.SetAttr{
 		AtimeNow: in.Valid&fuse.FATTR_ATIME_NOW != 0,
 		MtimeNow: in.Valid&fuse.FATTR_MTIME_NOW != 0,
@@ -60,7 +60,7 @@ func (a *Adapter) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrO
 			*t.to = &disk.Timespec{Sec: int64(t.sec), Nsec: t.nsec}
 		}
 	}
-	if err := inode.SetAttr(s); err != nil {
+	if err := inode.SetAttr(toTheEnd, s); err != nil {
 		return status(err)
 	}
 	at := inode.Attr()
@@ -76,8 +76,8 @@ func (a *Adapter) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, 
 	if st != fuse.OK {
 		return st
 	}
-	defer inode.Put(1)
-	return status(inode.Setxattr(name, data, int(in.Flags), a.cred(&in.InHeader)))
+	defer inode.Put()
+	return status(inode.Setxattr(toTheEnd, name, data, int(in.Flags), a.cred(&in.InHeader)))
 }
 
 // RemoveXAttr removes an extended attribute.
@@ -86,6 +86,6 @@ func (a *Adapter) RemoveXAttr(_ <-chan struct{}, header *fuse.InHeader, name str
 	if st != fuse.OK {
 		return st
 	}
-	defer inode.Put(1)
-	return status(inode.Removexattr(name, a.cred(header)))
+	defer inode.Put()
+	return status(inode.Removexattr(toTheEnd, name, a.cred(header)))
 }

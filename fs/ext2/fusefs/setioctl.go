@@ -4,6 +4,7 @@ package fusefs
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -25,7 +26,7 @@ const (
 )
 
 // setIoctl carries out an ioctl that changes something; done is false for the others.
-func (a *Adapter) setIoctl(in *fuse.IoctlIn, inode *ext2.Inode, arg, buf []byte) (st fuse.Status, done bool) {
+func (a *Adapter) setIoctl(interrupted <-chan struct{}, in *fuse.IoctlIn, inode *ext2.Inode, arg, buf []byte) (st fuse.Status, done bool) {
 	c := a.cred(&in.InHeader)
 	owner := c.UID == 0 || c.UID == inode.Attr().UID
 	switch in.Cmd {
@@ -41,23 +42,25 @@ func (a *Adapter) setIoctl(in *fuse.IoctlIn, inode *ext2.Inode, arg, buf []byte)
 		v := binary.NativeEndian.Uint32(arg)
 		switch in.Cmd {
 		case iocSetFlags:
-			return status(inode.SetFlags(v, c)), true
+			return status(inode.SetFlags(toTheEnd, v, c)), true
 		case iocSetXFlags:
 			return setXFlags(inode, v, c), true
 		}
-		return status(inode.SetGeneration(v)), true
+		return status(inode.SetGeneration(toTheEnd, v)), true
 	case iocSetLabel, iocTrim:
 		if c.UID != 0 {
 			return fuse.EPERM, true
 		}
 		if in.Cmd == iocTrim {
-			return a.trim(arg, buf), true
+			ctx, stop := killable(interrupted, in.Pid)
+			defer stop()
+			return a.trim(ctx, arg, buf), true
 		}
 		label, _, ok := bytes.Cut(arg, []byte{0})
 		if !ok {
 			return fuse.EINVAL, true
 		}
-		return status(a.fs.SetLabel(string(label))), true
+		return status(a.fs.SetLabel(toTheEnd, string(label))), true
 	}
 	return fuse.OK, false
 }
@@ -75,17 +78,17 @@ func setXFlags(inode *ext2.Inode, x uint32, c ext2.Cred) fuse.Status {
 	if x != 0 {
 		return fuse.Status(unix.EOPNOTSUPP)
 	}
-	return status(inode.SetFlags(flags, c))
+	return status(inode.SetFlags(toTheEnd, flags, c))
 }
 
 // trim answers FITRIM: start, length and least run in bytes; the reply has the bytes
 // trimmed in place of the length.
-func (a *Adapter) trim(arg, buf []byte) fuse.Status {
+func (a *Adapter) trim(ctx context.Context, arg, buf []byte) fuse.Status {
 	if len(arg) < 24 || len(buf) < 24 {
 		return fuse.EINVAL
 	}
 	u64 := binary.NativeEndian.Uint64
-	n, err := a.fs.Trim(u64(arg), u64(arg[8:]), u64(arg[16:]))
+	n, err := a.fs.Trim(ctx, u64(arg), u64(arg[8:]), u64(arg[16:]))
 	if err != nil {
 		return status(err)
 	}

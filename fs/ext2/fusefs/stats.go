@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -72,6 +73,12 @@ func (m *metrics) stats(fs *ext2.FS, dir string) *Stats {
 		Image: blockio.NameOf(fs.Device()), MountPoint: dir, PID: os.Getpid(), ReadOnly: fs.ReadOnly(),
 		Uptime:    float64(time.Since(m.begun).Milliseconds()) / 1000,
 		ReadBytes: sizes(m.reads.Summary()), WriteBytes: sizes(m.writes.Summary()),
+	}
+	if !utf8.ValidString(s.Image) {
+		s.ImageBytes = []byte(s.Image)
+	}
+	if !utf8.ValidString(s.MountPoint) {
+		s.MountPointBytes = []byte(s.MountPoint)
 	}
 	for i := range m.ops {
 		if l := m.ops[i].latency.Summary(); l.Count > 0 {

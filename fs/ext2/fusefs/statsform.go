@@ -9,18 +9,21 @@ const StatsXattr = "ext2fuse.stats"
 
 // Stats are what a server did since it was mounted, for people and, as JSON, for programs.
 type Stats struct {
-	Image      string          `json:"image"`
-	MountPoint string          `json:"mount_point"`
-	PID        int             `json:"pid"`
-	ReadOnly   bool            `json:"read_only"`
-	Uptime     float64         `json:"uptime_seconds"`
-	Operations []OperationStat `json:"operations"`    // those that occurred, by number
-	ReadBytes  SizeStat        `json:"request_reads"` // READ messages of the kernel
-	WriteBytes SizeStat        `json:"request_writes"`
-	Device     []DeviceStat    `json:"device"` // requests to the image
-	Cache      CacheStat       `json:"cache"`
-	Checkpoint CheckpointStat  `json:"checkpoint"`
-	Process    ProcessStat     `json:"process"`
+	Image      string `json:"image"`
+	MountPoint string `json:"mount_point"`
+	// What JSON cannot have of the two, all of it, where they are not UTF-8.
+	ImageBytes      []byte          `json:"image_bytes,omitempty"`
+	MountPointBytes []byte          `json:"mount_point_bytes,omitempty"`
+	PID             int             `json:"pid"`
+	ReadOnly        bool            `json:"read_only"`
+	Uptime          float64         `json:"uptime_seconds"`
+	Operations      []OperationStat `json:"operations"`    // those that occurred, by number
+	ReadBytes       SizeStat        `json:"request_reads"` // READ messages of the kernel
+	WriteBytes      SizeStat        `json:"request_writes"`
+	Device          []DeviceStat    `json:"device"` // requests to the image
+	Cache           CacheStat       `json:"cache"`
+	Checkpoint      CheckpointStat  `json:"checkpoint"`
+	Process         ProcessStat     `json:"process"`
 }
 
 // LatencyStat is how long something took, in microseconds.

@@ -23,20 +23,24 @@ var ErrNotOurs = errors.New("not mounted by ext2fuse")
 // lock. A server that has died is waited for as little as one whose mount is in use
 // elsewhere yet.
 //
-// Errors: a *MountError, for a mount in use with EBUSY; ErrNotOurs.
+// Errors: a *MountError, for a mount in use with EBUSY, for another user's with EPERM, and for
+// what another program mounted with ErrNotOurs.
 func Unmount(target string, o UnmountOptions) error {
 	m, err := findMount(target)
 	if err != nil {
 		return err
 	}
-	if !strings.HasPrefix(m.FSType, "fuse.") { // subtype= may have named it differently
-		return &MountError{Dir: m.Mountpoint, Err: ErrNotOurs,
-			Reason: "not mounted by ext2fuse: the file system is of type " + m.FSType}
-	}
 	server := serverOf(m.Minor)
+	if !ours(m, server) {
+		return &MountError{Dir: m.Mountpoint, Err: ErrNotOurs,
+			Reason: "not mounted by ext2fuse: the file system is of type " + m.FSType + "; umount(8) unmounts it"}
+	}
 	helped := os.Geteuid() != 0
-	if o.Force && !helped {
-		err = unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
+	if helped && foreign(m) {
+		return &MountError{Dir: m.Mountpoint, Err: unix.EPERM, Reason: "mounted by another user, and only that one and root can unmount it"}
+	}
+	if o.Force {
+		err = cutOff(m, helped)
 	} else {
 		err = detach(m.Mountpoint, helped, o.Lazy)
 	}
@@ -52,10 +56,65 @@ func Unmount(target string, o UnmountOptions) error {
 		return nil
 	}
 	if server == "" {
-		waitUnlocked(m.Source)
+		waitUnlocked(m.Source, func() { time.Sleep(time.Millisecond) })
 	}
 	server.wait(m.Minor, 0)
 	return nil
+}
+
+// cutOff cuts the connection to the server, so that whoever uses the mount gets ENOTCONN and
+// the server ends, and unmounts.
+func cutOff(m *mountinfo.Info, helped bool) error {
+	if !helped {
+		// MNT_FORCE alone cuts the connection, and leaves a mount where it is in use.
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return &MountError{Dir: m.Mountpoint, Reason: "unmount failed: " + cause(err), Err: err}
+		}
+		return nil
+	}
+	// The kernel gives the file to the mounting user.
+	if err := os.WriteFile(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", m.Minor), []byte("1"), 0); err != nil {
+		return &MountError{Dir: m.Mountpoint, Err: unix.EPERM,
+			Reason: "whoever uses it cannot be cut off here, except by root (" + cause(err) + " for /sys/fs/fuse/connections); -l takes the mount out of the tree and lets them finish"}
+	}
+	return detach(m.Mountpoint, helped, true)
+}
+
+// ours tells whether this program mounted a file system: it is of its type, or, as subtype=
+// may have named it differently, its server is this program, or answers as it does.
+func ours(m *mountinfo.Info, server connection) bool {
+	switch {
+	case m.FSType == "fuse."+Subtype:
+		return true
+	case !strings.HasPrefix(m.FSType, "fuse."):
+		return false
+	case server != "":
+		return server.isOurProgram()
+	}
+	// The server may be anything, and one that hangs, too.
+	answer := make(chan bool, 1)
+	go func() {
+		n, err := unix.Getxattr(m.Mountpoint, StatsXattr, nil)
+		answer <- err == nil && n > 0
+	}()
+	select {
+	case yes := <-answer:
+		return yes
+	case <-time.After(strangerPatience):
+		return false
+	}
+}
+
+// isOurProgram tells whether the server is this program, or another build of it.
+func (c connection) isOurProgram() bool {
+	proc, _, _ := strings.Cut(string(c), "/fd/")
+	theirs, err1 := os.Stat(proc + "/exe")
+	own, err2 := os.Stat("/proc/self/exe")
+	if err1 == nil && err2 == nil && os.SameFile(theirs, own) {
+		return true
+	}
+	name, err := os.Readlink(proc + "/exe")
+	return err == nil && strings.TrimSuffix(filepath.Base(name), " (deleted)") == Subtype
 }
 
 // strangerPatience is how long another user's server is waited for: it may have been stopped,
@@ -68,8 +127,9 @@ func foreign(m *mountinfo.Info) bool {
 }
 
 // waitUnlocked returns when nobody has a lock on an image, or it is mounted again. What is
-// no image is not waited for: a source in the mount table may be just a name.
-func waitUnlocked(image string) {
+// no image is not waited for: a source in the mount table may be just a name. Between two
+// looks it pauses.
+func waitUnlocked(image string, pause func()) {
 	if st, err := os.Stat(image); err != nil || !st.Mode().IsRegular() && st.Mode()&os.ModeType != os.ModeDevice {
 		return
 	}
@@ -83,8 +143,15 @@ func waitUnlocked(image string) {
 		if err != nil || len(again) > 0 {
 			return
 		}
-		time.Sleep(time.Millisecond)
+		pause()
 	}
+}
+
+// Ours tells whether this program mounted what is mounted on target, a mount point or the
+// source of a mount.
+func Ours(target string) bool {
+	m, err := findMount(target)
+	return err == nil && ours(m, serverOf(m.Minor))
 }
 
 // Serves tells whether a file system of a subtype is what is mounted on target.
@@ -101,7 +168,7 @@ func findMount(target string) (*mountinfo.Info, error) {
 		return nil, &MountError{Dir: target, Err: err, Reason: cause(err)}
 	}
 	_, err = os.Lstat(target)
-	name := err != nil && !strings.Contains(target, "/") // perhaps what fsname= said
+	name := err != nil // perhaps what fsname= said
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, &MountError{Dir: target, Err: err, Reason: "the mount table cannot be read: " + cause(err)}
@@ -204,9 +271,14 @@ func RemoveDead(dir, subtype string) (int, error) {
 }
 
 // dead tells whether the server of what is mounted on dir has died. The kernel may answer
-// stat(2) from its cache even then; statfs(2) it does not.
+// stat(2) from its cache even then; statfs(2) it does not. That of a path would set off an
+// automount, which waits for the very mount that is being made; of a descriptor it does not.
 func dead(dir string) bool {
-	var st unix.Statfs_t
-	err := unix.Statfs(dir, &st)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err == nil {
+		var st unix.Statfs_t
+		err = unix.Fstatfs(fd, &st)
+		_ = unix.Close(fd)
+	}
 	return err == unix.ENOTCONN || err == unix.ECONNABORTED
 }

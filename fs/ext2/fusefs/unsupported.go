@@ -33,6 +33,9 @@ func Unmount(target string, _ UnmountOptions) error { return unsupported(target)
 // RemoveDead finds nothing.
 func RemoveDead(_, _ string) (int, error) { return 0, nil }
 
+// Ours tells that nothing is mounted.
+func Ours(string) bool { return false }
+
 // Serves tells that nothing is served.
 func Serves(_, _ string) bool { return false }
 

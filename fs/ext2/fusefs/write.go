@@ -15,8 +15,8 @@ func (a *Adapter) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint3
 	if st != fuse.OK {
 		return 0, st
 	}
-	defer inode.Put(1)
-	n, err := inode.Write(data, int64(in.Offset), ext2.WriteOptions{
+	defer inode.Put()
+	n, err := inode.Write(toTheEnd, data, int64(in.Offset), ext2.WriteOptions{
 		Cred:     a.writer(in, inode),
 		KillPriv: in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0,
 		Opened:   a.writeback && in.WriteFlags&fuse.WRITE_CACHE != 0, // see Open
@@ -39,14 +39,17 @@ func (a *Adapter) writer(in *fuse.WriteIn, inode *ext2.Inode) ext2.Cred {
 	return a.cred(&in.InHeader)
 }
 
-// Fallocate allocates, punches and zeroes.
-func (a *Adapter) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
+// Fallocate allocates, punches and zeroes. It writes zeros, so it may take long, and ends when
+// who asked is killed.
+func (a *Adapter) Fallocate(interrupted <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	inode, st := a.inode(in.NodeId)
 	if st != fuse.OK {
 		return st
 	}
-	defer inode.Put(1)
-	return status(inode.Fallocate(in.Mode, int64(in.Offset), int64(in.Length), ext2.WriteOptions{
+	defer inode.Put()
+	ctx, stop := killable(interrupted, in.Pid)
+	defer stop()
+	return status(inode.Fallocate(ctx, in.Mode, int64(in.Offset), int64(in.Length), ext2.WriteOptions{
 		Cred: a.cred(&in.InHeader), KillPriv: in.Uid != 0}))
 }
 
@@ -59,18 +62,18 @@ func (a *Adapter) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (ui
 	if st != fuse.OK {
 		return 0, st
 	}
-	defer from.Put(1)
+	defer from.Put()
 	to, st := a.inode(in.NodeIdOut)
 	if st != fuse.OK {
 		return 0, st
 	}
-	defer to.Put(1)
+	defer to.Put()
 	buf := make([]byte, min(in.Len, maxRequest))
 	done := uint64(0)
 	for limit := min(in.Len, copyChunk); done < limit; {
-		n, err := from.Read(buf[:min(uint64(len(buf)), limit-done)], int64(in.OffIn+done))
+		n, err := from.Read(toTheEnd, buf[:min(uint64(len(buf)), limit-done)], int64(in.OffIn+done))
 		if n > 0 {
-			n, err = to.Write(buf[:n], int64(in.OffOut+done), ext2.WriteOptions{Cred: a.cred(&in.InHeader), KillPriv: in.Uid != 0})
+			n, err = to.Write(toTheEnd, buf[:n], int64(in.OffOut+done), ext2.WriteOptions{Cred: a.cred(&in.InHeader), KillPriv: in.Uid != 0})
 		}
 		done += uint64(n)
 		if err != nil && done == 0 {
@@ -93,8 +96,8 @@ func (a *Adapter) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if st != fuse.OK {
 		return st
 	}
-	defer inode.Put(1)
-	return status(inode.Fsync())
+	defer inode.Put()
+	return status(inode.Fsync(toTheEnd))
 }
 
 // FsyncDir makes a directory durable.

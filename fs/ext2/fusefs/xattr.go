@@ -25,7 +25,7 @@ func labelled(fs *ext2.FS) bool {
 	if err != nil {
 		return false
 	}
-	defer root.Put(1)
+	defer root.Put()
 	_, err = root.Getxattr(selinuxLabel)
 	return err == nil
 }
@@ -54,7 +54,7 @@ func (a *Adapter) xattr(header *fuse.InHeader, name string) ([]byte, fuse.Status
 	if st != fuse.OK {
 		return nil, st
 	}
-	defer in.Put(1)
+	defer in.Put()
 	value, err := in.Getxattr(name)
 	if err != nil {
 		if name == selinuxLabel && !a.labelled && errors.Is(err, ext2.ErrNoAttr) {
@@ -73,7 +73,7 @@ func (a *Adapter) ListXAttr(_ <-chan struct{}, header *fuse.InHeader, dest []byt
 	if st != fuse.OK {
 		return 0, st
 	}
-	defer in.Put(1)
+	defer in.Put()
 	names, err := in.Listxattr()
 	if err != nil {
 		return 0, status(err)

@@ -25,7 +25,7 @@
 // transaction or stale, and means nothing.
 //
 // Checksums come in four forms (Checksum). The first covers a whole transaction by its
-// commit block, so that with AsyncCommit a transaction may be written with one barrier
+// commit block, so that with Format.Async a transaction may be written with one barrier
 // behind it all: where parts of it are missing, the log ends before it. The later forms
 // have one checksum per block; the kernel and e2fsck take a mismatch under a commit block
 // for damage, never for a torn write, so these need a barrier before the commit block.

@@ -32,7 +32,7 @@ func TestReplayCutShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := j.Replay(); err != nil {
+	if _, err := j.Replay(ctx); err != nil {
 		t.Fatal(err)
 	}
 	log := rec.Log()
@@ -47,7 +47,7 @@ func TestReplayCutShort(t *testing.T) {
 		if !j.Dirty() && syncs == 0 {
 			t.Fatalf("after %d of %d steps the journal is clean, and nothing was made durable", n, len(log))
 		}
-		if _, err := j.Replay(); err != nil {
+		if _, err := j.Replay(ctx); err != nil {
 			t.Fatal(err)
 		}
 		for home, data := range want {
@@ -73,7 +73,7 @@ func TestReplayFaults(t *testing.T) {
 			p.Dev = fault
 			j, err := Open(p)
 			if err == nil {
-				_, err = j.Replay()
+				_, err = j.Replay(ctx)
 			}
 			failed := fault.Failed() > 0
 			// A read ahead or a merged request that fails is done again in parts.
@@ -109,7 +109,7 @@ func TestReadOnlyDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := j.Replay(); !errors.Is(err, blockio.ErrReadOnly) {
+	if _, err := j.Replay(ctx); !errors.Is(err, blockio.ErrReadOnly) {
 		t.Errorf("got %v", err)
 	}
 }

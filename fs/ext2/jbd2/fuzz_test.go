@@ -167,7 +167,7 @@ func checkReplay(t *testing.T, dev *blockiotest.Mem, p Place) Result {
 	}
 	want, mayFail := plainReplay(j, before)
 	j.maxHomes, j.readAhead = 5, 8<<10
-	res, err := j.Replay()
+	res, err := j.Replay(ctx)
 	after := dev.Bytes(0, dev.Size())
 	if err != nil {
 		if !bytes.Equal(before, after) {
@@ -196,7 +196,7 @@ func checkReplay(t *testing.T, dev *blockiotest.Mem, p Place) Result {
 			t.Fatalf("block %d is not what a plain replay has (%s)", block, res)
 		}
 	}
-	if again, err := j.Replay(); err != nil || again.Transactions != 0 {
+	if again, err := j.Replay(ctx); err != nil || again.Transactions != 0 {
 		t.Fatalf("again: %v, %v", again, err)
 	}
 	return res

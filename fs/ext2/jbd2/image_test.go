@@ -4,6 +4,7 @@ package jbd2
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -21,6 +22,9 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
+
+// ctx is the context of calls that nothing ends.
+var ctx = context.Background()
 
 // The tests in oracle_test.go and kernel_test.go work on image files, as the tools do.
 
@@ -97,7 +101,7 @@ func placeOf(t testing.TB, img string) Place {
 		}
 		p.Extents = append(p.Extents, Extent{from, uint32(to - from + 1)})
 	}
-	dev, err := blockio.Open(img, blockio.OpenOptions{})
+	dev, err := blockio.Open(ctx, img, blockio.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +118,7 @@ func replayImage(t testing.TB, img string) (Result, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return j.Replay()
+	return j.Replay(ctx)
 }
 
 // replayKernel lets the kernel replay it, by a read-only mount.

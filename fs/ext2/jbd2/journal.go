@@ -89,8 +89,8 @@ func (j *Journal) formatChanged() {
 	j.seed = seedOf(j.sb.UUID)
 }
 
-// Super is a copy of the superblock as it is in memory.
-func (j *Journal) Super() Superblock { return *j.sb }
+// Superblock is a copy of the superblock as it is in memory.
+func (j *Journal) Superblock() Superblock { return *j.sb }
 
 // Format is how the journal's blocks are made up.
 func (j *Journal) Format() Format { return j.format }

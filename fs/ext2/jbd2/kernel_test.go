@@ -194,12 +194,12 @@ func TestKernelSuperblock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sb := theirs.Super()
+	sb := theirs.Superblock()
 	ours, err := Create(p, Format{}, sb.UUID, sb.Sequence)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(ours.raw, theirs.raw) {
-		t.Errorf("mke2fs has %+v, Create makes %+v", sb, ours.Super())
+		t.Errorf("mke2fs has %+v, Create makes %+v", sb, ours.Superblock())
 	}
 }

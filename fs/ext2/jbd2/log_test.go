@@ -204,7 +204,7 @@ func (m *logModel) check(image *blockiotest.Mem, n int) error {
 	if err != nil {
 		return err
 	}
-	if _, err := j.Replay(); err != nil {
+	if _, err := j.Replay(ctx); err != nil {
 		return err
 	}
 	word := func(b uint64, at int64) uint64 {

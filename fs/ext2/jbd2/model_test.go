@@ -149,7 +149,7 @@ func (m *model) check(t testing.TB, log []Transaction) Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := j.Replay()
+	res, err := j.Replay(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,8 +161,8 @@ func (m *model) check(t testing.TB, log []Transaction) Result {
 			t.Fatalf("block %d is not what it must be", home)
 		}
 	}
-	if j, err = Open(m.place); err != nil || j.Dirty() || j.Super().Sequence != res.Next {
-		t.Fatalf("afterwards: %v, %+v", err, j.Super())
+	if j, err = Open(m.place); err != nil || j.Dirty() || j.Superblock().Sequence != res.Next {
+		t.Fatalf("afterwards: %v, %+v", err, j.Superblock())
 	}
 	return res
 }
@@ -226,7 +226,7 @@ func TestRounds(t *testing.T) {
 			t.Fatal(err)
 		}
 		j.maxHomes = limit
-		res, err := j.Replay()
+		res, err := j.Replay(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -287,7 +287,7 @@ func TestTorn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if res, err := j.Replay(); err == nil && res.Transactions > len(m.log) {
+			if res, err := j.Replay(ctx); err == nil && res.Transactions > len(m.log) {
 				t.Fatalf("seed %d, %+v: a torn transaction was replayed", seed, f)
 			} else if err != nil && !bytes.Equal(before.Bytes(0, before.Size()), m.dev.Bytes(0, m.dev.Size())) {
 				t.Fatalf("seed %d, %+v: after %v something was written", seed, f, err)

@@ -103,7 +103,7 @@ func TestEncoded(t *testing.T) {
 			if err := j.SetFormat(f); err != nil {
 				t.Fatal(err)
 			}
-			seq, head := uint32(1000+i), j.Super().MaxLen-30 // wraps around within the first
+			seq, head := uint32(1000+i), j.Superblock().MaxLen-30 // wraps around within the first
 			submit := func(bios ...*blockio.Bio) {
 				t.Helper()
 				for _, b := range bios {

@@ -2,6 +2,7 @@ package jbd2
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -42,16 +43,19 @@ type latest struct {
 // was cut short, it comes to the same end. A journal with a fault before the end of its
 // log is an error, and nothing is written; one that is clean already needs nothing.
 //
+// When ctx ends, the replay does, after the MiB at hand; the journal is as it was, and a
+// replay is still due.
+//
 // The caller reads again what it has read of the file system before, the superblock
 // included, and then clears needs_recovery.
-func (j *Journal) Replay() (Result, error) {
+func (j *Journal) Replay(ctx context.Context) (Result, error) {
 	if !j.Dirty() {
 		return Result{First: j.sb.Sequence, Next: j.sb.Sequence, Errno: j.sb.Errno, Stop: "the journal is clean"}, nil
 	}
 	if j.dev.ReadOnly() {
 		return Result{}, fmt.Errorf("the journal cannot be replayed: %w", blockio.ErrReadOnly)
 	}
-	log, err := j.scan()
+	log, err := j.scan(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -60,10 +64,10 @@ func (j *Journal) Replay() (Result, error) {
 	res := Result{First: log.first, Transactions: log.count, Next: log.end + 1, Errno: j.sb.Errno, Stop: log.stop}
 	for from := uint64(0); from < j.limit; {
 		r := round{j: j, from: from, to: j.limit, homes: map[uint64]latest{}}
-		if err := r.collect(log); err != nil {
+		if err := r.collect(ctx, log); err != nil {
 			return res, err
 		}
-		if err := r.write(); err != nil {
+		if err := r.write(ctx); err != nil {
 			return res, err
 		}
 		res.Blocks += len(r.homes)
@@ -76,6 +80,23 @@ func (j *Journal) Replay() (Result, error) {
 	return res, j.writeTail(0, res.Next)
 }
 
+// Discard makes the journal clean, durably, without replaying what it holds, and gives the
+// number of its transactions. A journal with a fault before the end of its log is an error,
+// and nothing is written.
+func (j *Journal) Discard(ctx context.Context) (transactions int, err error) {
+	if !j.Dirty() {
+		return 0, nil
+	}
+	log, err := j.scan(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return log.count, j.writeTail(0, log.end+1) // one number is left out, as Replay does it
+}
+
+// ended is the error of a replay whose context ended.
+func ended(err error) error { return fmt.Errorf("replaying the journal: %w", err) }
+
 // round replays the blocks from, not including, to. There is more than one only when
 // the log has copies of more blocks than may be in memory.
 type round struct {
@@ -87,11 +108,14 @@ type round struct {
 
 // collect finds the newest copy of every block. A revoke record voids the copies of its
 // own transaction and of those before it.
-func (r *round) collect(log extentOfLog) error {
+func (r *round) collect(ctx context.Context, log extentOfLog) error {
 	in, at := r.j.reader(), log.start
 	var revokes []uint32
 	left := r.j.Size() // a log is never longer
 	for seq := log.first; seq != log.end; left-- {
+		if err := ctx.Err(); err != nil {
+			return ended(err)
+		}
 		b, err := in.block(at)
 		if err != nil {
 			return err
@@ -169,7 +193,7 @@ func (r *round) revoke(in *logReader, i uint32) error {
 }
 
 // write puts the copies into place, in device order.
-func (r *round) write() error {
+func (r *round) write(ctx context.Context) error {
 	all := make([]uint64, 0, len(r.homes))
 	for home := range r.homes {
 		all = append(all, home)
@@ -178,6 +202,9 @@ func (r *round) write() error {
 	per := max(1, batchBytes/r.j.blockSize)
 	b := batch{j: r.j, memory: make([]byte, min(per, len(all))*r.j.blockSize)}
 	for part := range slices.Chunk(all, per) {
+		if err := ctx.Err(); err != nil {
+			return ended(err)
+		}
 		if err := b.copy(part, r.homes); err != nil {
 			return err
 		}

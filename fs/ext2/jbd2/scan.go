@@ -1,6 +1,7 @@
 package jbd2
 
 import (
+	"context"
 	"encoding/binary"
 )
 
@@ -38,13 +39,16 @@ type scanner struct {
 // block is older than the one before it (stale), and, with Format.Async, a last
 // transaction that does not match its checksums (torn). A fault in a transaction that
 // has its commit block is an error, as the kernel sees it.
-func (j *Journal) scan() (extentOfLog, error) {
+func (j *Journal) scan(ctx context.Context) (extentOfLog, error) {
 	s := scanner{j: j, in: j.reader(), at: j.sb.Start, seq: j.sb.Sequence, sum: ^uint32(0)}
 	if j.format.Checksum != ChecksumNone {
 		s.copies = j.reader()
 	}
 	s.log = extentOfLog{first: s.seq, end: s.seq, start: s.at, head: s.at}
 	for s.log.stop == "" {
+		if err := ctx.Err(); err != nil {
+			return s.log, ended(err)
+		}
 		if err := s.step(); err != nil {
 			return s.log, err
 		}

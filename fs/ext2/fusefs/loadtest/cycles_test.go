@@ -113,7 +113,7 @@ func TestServerCycles(t *testing.T) {
 	img, dir := ext2test.Make(t, ext2test.Options{Size: 16 << 20}), t.TempDir()
 	log := slog.New(slog.DiscardHandler)
 	leavesNothing(t, img, func(i int) {
-		fs, err := ext2.Open(img, ext2.Options{Logger: log})
+		fs, err := ext2.Open(t.Context(), img, ext2.Options{Logger: log})
 		must(t, err)
 		server, err := fusefs.Mount(fs, dir, fusefs.Options{Source: img, Logger: log, AllowOther: os.Geteuid() == 0})
 		must(t, err)

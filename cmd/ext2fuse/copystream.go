@@ -1,0 +1,121 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// isStream tells a file whose content is read, or written, from one end to the other: a
+// pipe, a terminal, a device.
+func (m *fileMeta) isStream() bool {
+	return m.is(unix.S_IFIFO) || m.is(unix.S_IFCHR) || m.is(unix.S_IFBLK) || m.is(unix.S_IFSOCK)
+}
+
+// asContent makes a stream the regular file that its content is copied to.
+func (m *fileMeta) asContent() {
+	m.mode, m.links = unix.S_IFREG|m.mode&0o777, 1
+	m.size = unknownSize
+}
+
+// unknownSize is the size of what is read to its end.
+const unknownSize = -1
+
+// readStream reads a file of the host that may keep its reader waiting. The end of ctx ends
+// the wait.
+func readStream(ctx context.Context, name string) io.ReadCloser {
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { _ = w.CloseWithError(errInterrupted) })
+	go func() {
+		f, err := os.Open(name)
+		if err == nil {
+			_, err = io.Copy(w, f)
+			_ = f.Close() // it was only read
+		}
+		_ = w.CloseWithError(err)
+	}()
+	return r
+}
+
+// copyStream copies what a file of the host gives until its end.
+func (k *copier) copyStream(src string, to target, dst string) (err error) {
+	r := readStream(k.ctx, src)
+	defer func() { _ = r.Close() }()
+	var w content
+	defer func() {
+		if w != nil {
+			err = errors.Join(err, w.Close())
+		}
+	}()
+	for off, last := int64(0), false; !last; {
+		n, err := io.ReadFull(r, k.buffer)
+		if last = errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF); err != nil && !last {
+			return err
+		}
+		if w == nil { // not before it is known that there is something to read
+			if w, err = to.create(dst); err != nil {
+				return err
+			}
+		}
+		if n == 0 {
+			break
+		}
+		if _, err := w.WriteAt(k.buffer[:n], off); err != nil {
+			return err
+		}
+		off += int64(n)
+	}
+	return nil
+}
+
+// writeStream copies a file into what is no regular file on the host and stays what it is.
+func (k *copier) writeStream(from source, src, dst string) error {
+	m, err := from.meta(src, true, false)
+	if err != nil {
+		return err
+	}
+	if !m.is(unix.S_IFREG) {
+		return errors.New("is no regular file, and only such a one can be written into a pipe or a device")
+	}
+	c, err := from.open(src)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // it was only read
+	r, w := io.Pipe()
+	context.AfterFunc(k.ctx, func() { _ = r.CloseWithError(errInterrupted) })
+	done := make(chan error, 1)
+	go func() {
+		f, err := os.OpenFile(dst, os.O_WRONLY, 0)
+		if err == nil {
+			_, err = io.Copy(f, r)
+			err = errors.Join(err, f.Close())
+		}
+		_ = r.CloseWithError(err)
+		done <- err
+	}()
+	_, err = io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(c, 0, m.size), k.buffer)
+	_ = w.CloseWithError(err)
+	if k.ctx.Err() != nil {
+		return errInterrupted
+	}
+	return errors.Join(err, <-done)
+}
+
+// fileID tells files apart whatever they are called: devices by their number.
+func fileID(name string) (id [2]uint64, err error) {
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		return id, fmt.Errorf("%s: %w", name, err)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		return [2]uint64{^uint64(0), uint64(st.Rdev)}, nil
+	}
+	return [2]uint64{uint64(st.Dev), st.Ino}, nil
+}
