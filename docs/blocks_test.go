@@ -105,7 +105,7 @@ var own = regexp.MustCompile(`^((bin/)?ext2fuse|cp|ls|cat|mkdir|mke2fs|e2fsck|fl
 
 // types has all blocks of a document typed, one after the other.
 func (m *machine) types(t *testing.T, blocks []block, installed bool) {
-	script := prelude
+	script := ext2test.Unpin + prelude
 	if installed {
 		script += "command make -s -C clone install >/dev/null\n"
 	}

@@ -179,7 +179,7 @@ func TestCopyFull(t *testing.T) {
 	if err := os.WriteFile(big, ext2test.Content(1, 3<<20), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := complaint(t, "cp", big, img+":/"), "ext2fuse: "+img+":/big: no space left on the file system; make room, or enlarge the image: truncate, then resize2fs\n"; got != want {
+	if got, want := complaint(t, "cp", big, img+":/"), "ext2fuse: "+img+":/big: no space left on the file system; make room, or enlarge the image: truncate -s +1G "+img+" && e2fsck -f -p "+img+" && resize2fs "+img+"\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	ext2test.Fsck(t, img)

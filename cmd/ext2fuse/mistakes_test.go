@@ -178,7 +178,7 @@ func (m *mistake) make(t *testing.T, dir string) string {
 			if mountpoint -q $d; then %s ext2fuse -u $d || umount $d; fi
 		done
 		`, dir, m.ready, as, m.args, cure.String(), m.elsewhere, as, again, dir, dir, dir, as)
-	cmd := exec.Command("unshare", "-m", "--propagation", "slave", "bash", "-c", script)
+	cmd := exec.Command("unshare", "-m", "--propagation", "slave", "bash", "-c", ext2test.Unpin+script)
 	cmd.Env = append(os.Environ(), asCommand+"=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%s: %v: what the advice says does not help: %s", m.what, err, out)

@@ -49,6 +49,8 @@ func unmountError(err error) error {
 		return err
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w; to see by whom: fuser -vm %s", err, m.Dir)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w; as one of these: ext2fuse -u %s", err, m.Dir)
 	}
 	return fmt.Errorf("%w; \"findmnt -t fuse.ext2fuse\" lists what is mounted", err)
 }

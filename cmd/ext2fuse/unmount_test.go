@@ -145,7 +145,7 @@ func TestUnmountAsPlainUser(t *testing.T) {
 	}
 	for _, args := range [][]string{{"-u", mnt}, {"-u", img}, {"umount", "-l", mnt}, {"umount", "-F", mnt}} {
 		code, stderr := run(args...)
-		if want := "ext2fuse: " + mnt + ": mounted by another user, and only that one and root can unmount it\n"; code != exitUsage || stderr != want {
+		if want := "ext2fuse: " + mnt + ": mounted by another user, and only that one and root can unmount it; as one of these: ext2fuse -u " + mnt + "\n"; code != exitUsage || stderr != want {
 			t.Errorf("%q: exit %d: %s", args, code, stderr)
 		}
 	}

@@ -176,7 +176,7 @@ func TestPlainUserFailures(t *testing.T) {
 func inNamespace(t *testing.T, script string, env ...string) (string, error) {
 	t.Helper()
 	needRoot(t)
-	cmd := exec.Command("unshare", "-m", "--propagation", "slave", "sh", "-e", "-c", script)
+	cmd := exec.Command("unshare", "-m", "--propagation", "slave", "sh", "-e", "-c", ext2test.Unpin+script)
 	cmd.Env = append(append(os.Environ(), asCommand+"=1"), env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -15,6 +15,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
 
 // ctx is the context of calls that nothing ends.
@@ -130,7 +131,7 @@ func kernelRecover(image *blockiotest.Mem, dir string) (*found, error) {
 	if err := store(image, path); err != nil {
 		return nil, err
 	}
-	const script = `mkdir -p "$2" && mount -t ext4 -o loop "$1" "$2" && find "$2" -printf '%s /%P\n'; s=$?; umount "$2" && exit $s`
+	const script = ext2test.Unpin + `mkdir -p "$2" && mount -t ext4 -o loop "$1" "$2" && find "$2" -printf '%s /%P\n'; s=$?; umount "$2" && exit $s`
 	out, err := exec.Command("unshare", "-m", "sh", "-c", script, "sh", path, filepath.Join(dir, "mnt")).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("%v: %s", err, out)

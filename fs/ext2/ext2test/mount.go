@@ -37,6 +37,12 @@ func NeedKernelMount(t testing.TB) {
 	}
 }
 
+// Unpin begins a shell script that has a mount table of its own (unshare --mount). It lets go of
+// what was mounted in temporary directories when the table was copied: other tests unmount that
+// meanwhile, and their daemons and loop devices would stay in use for as long as the script runs.
+const Unpin = `awk '$2 ~ "^(/var)?/tmp/" {print $2}' /proc/self/mounts | tac | xargs -r umount -i -l 2>/dev/null || true
+`
+
 // NoFUSE says why a FUSE file system cannot be mounted here, or "".
 func NoFUSE() string {
 	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
