@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -48,15 +49,26 @@ type fileMeta struct {
 
 func (m *fileMeta) is(mode uint32) bool { return m.mode&unix.S_IFMT == mode }
 
-// tree is a place where files are: a host directory tree, or that of an image. Names are
-// paths of the host, or those of io/fs.
-type tree interface {
+// source is where files are copied from: the host, or an image. Names are paths of the host,
+// or those of io/fs.
+type source interface {
 	// meta describes a file, without attributes unless wanted.
 	meta(name string, follow, xattrs bool) (*fileMeta, error)
 	list(name string) ([]string, error)
 	readlink(name string) (string, error)
 	open(name string) (content, error)
+	// enter notes that what is in a directory is copied, and fails where that must not be.
+	enter(name string, m *fileMeta) error
+	// join is the name of something in a directory, as people see it in show.
+	join(dir, name string) string
+	show(name string) string
+}
 
+// target is where files are copied to: a directory of the host, or an image. Names are those
+// of io/fs.
+type target interface {
+	// stat describes a file, not what a symbolic link leads to, without attributes.
+	stat(name string) (*fileMeta, error)
 	// create makes a regular file, or empties the one there.
 	create(name string) (content, error)
 	// make makes anything else, not yet with the attributes; target is a symbolic link's.
@@ -65,7 +77,6 @@ type tree interface {
 	remove(name string) error
 	// setMeta gives a file the attributes of another.
 	setMeta(name string, m *fileMeta) error
-	// join is the name of something in a directory, as people see it in show.
 	join(dir, name string) string
 	show(name string) string
 }
@@ -86,7 +97,7 @@ type copier struct {
 	c        *call
 	ctx      context.Context
 	images   []*imageTree
-	target   tree
+	target   target
 	progress *progress
 	links    map[linkKey]string // files of several names, to their first copy
 	buffer   []byte
@@ -94,7 +105,7 @@ type copier struct {
 }
 
 type linkKey struct {
-	from tree
+	from source
 	id   [2]uint64
 }
 
@@ -139,51 +150,96 @@ func whyHost(args []string) string {
 
 func (k *copier) run(from []place, to place) error {
 	// What is written to is opened first, so that an image on both sides is opened once.
-	target, err := k.tree(to, true)
+	at, into, err := k.openTarget(to, from)
 	if err != nil {
 		return err
 	}
-	k.target = target
-	into := false
-	switch m, err := target.meta(to.path, true, false); {
-	case err == nil:
-		into = m.is(unix.S_IFDIR)
-	case !errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("%s: %w", to, reason(err))
+	if h, ok := k.target.(*hostDir); ok {
+		defer h.close()
 	}
-	if !into && (len(from) > 1 || to.slash) {
-		return fmt.Errorf("%s is not a directory, and has to be one for this; make it first", to)
-	}
-	sources := make([]tree, len(from))
+	sources := make([]source, len(from))
 	for i, p := range from {
-		if sources[i], err = k.tree(p, false); err != nil {
+		if sources[i], err = k.source(p); err != nil {
 			return err
 		}
 	}
 	k.progress = newProgress(k, sources, from)
 	for i, p := range from {
-		name := to.path
+		name := at
 		if into {
-			name = target.join(to.path, p.base())
+			name = k.target.join(at, p.base())
 		}
-		stream := false
-		if target == (hostTree{}) {
-			if m, err := sources[i].meta(p.path, !k.recursive(), false); err == nil && m.is(unix.S_IFREG) {
-				name, stream = hostTarget(name)
-			}
-		}
-		if stream {
-			if err := k.writeStream(sources[i], p.path, name); err != nil {
-				k.fail(target.show(name), err)
-			}
-		} else {
-			k.copy(sources[i], p.path, target, name, !k.recursive())
+		if k.target != nil {
+			k.beginWalk(sources[i])
+			k.copy(sources[i], p.path, k.target, name, !k.recursive())
+		} else if err := k.writeStream(sources[i], p.path, name); err != nil {
+			k.fail(name, err)
 		}
 		if k.over() {
 			return k.why()
 		}
 	}
 	return nil
+}
+
+// openTarget opens what is copied to: name in k.target, or, if into, the directory that name
+// is there. Without a target it is a pipe or a device of the host.
+func (k *copier) openTarget(to place, from []place) (name string, into bool, err error) {
+	var image *imageTree
+	var m *fileMeta
+	if to.image != "" {
+		if image, err = k.image(to.image, true); err != nil {
+			return "", false, err
+		}
+		m, err = image.meta(to.path, true, false)
+	} else {
+		m, err = hostTree{}.meta(to.path, true, false)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", false, fmt.Errorf("%s: %w", to, reason(err))
+	}
+	there := err == nil
+	into = there && m.is(unix.S_IFDIR)
+	switch {
+	case !into && (len(from) > 1 || to.slash):
+		return "", false, fmt.Errorf("%s is not a directory, and has to be one for this; make it first", to)
+	case image != nil:
+		k.target = image
+		return to.path, into, nil
+	}
+	dir, name := to.path, "."
+	if !into {
+		regular, err := k.regular(from[0])
+		if err != nil {
+			return "", false, err
+		}
+		// As cp has it, the copy of a regular file goes into what is named, and to where a
+		// symbolic link leads that is. One that is come upon in a directory may be from an
+		// image, and is not followed.
+		if regular && there && m.isStream() {
+			return to.path, false, nil
+		}
+		if at, err := filepath.EvalSymlinks(to.path); regular && err == nil {
+			dir = at
+		}
+		dir, name = filepath.Dir(dir), filepath.Base(dir)
+	}
+	h, err := openHostDir(dir)
+	if err != nil {
+		return "", false, fmt.Errorf("%s: %w", dir, reason(err))
+	}
+	k.target = h
+	return name, into, nil
+}
+
+// regular tells whether it is a regular file that is copied from a place.
+func (k *copier) regular(p place) (bool, error) {
+	from, err := k.source(p)
+	if err != nil {
+		return false, err
+	}
+	m, err := from.meta(p.path, !k.recursive(), false)
+	return err == nil && m.is(unix.S_IFREG), nil // what is wrong with it the copying tells
 }
 
 // over tells whether there is nothing more to do: the user interrupted, or nothing more can
@@ -220,27 +276,39 @@ func (p place) base() string {
 
 func (k *copier) recursive() bool { return k.c.set("recursive") || k.c.set("archive") }
 
-// tree is where a place lies.
-func (k *copier) tree(p place, write bool) (tree, error) {
+// source is where a place lies that is copied from.
+func (k *copier) source(p place) (source, error) {
 	if p.image == "" {
 		return hostTree{}, nil
 	}
-	id, err := fileID(p.image)
+	return k.image(p.image, false)
+}
+
+// image opens an image, once, whatever it is called.
+func (k *copier) image(name string, write bool) (*imageTree, error) {
+	id, err := fileID(name)
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range k.images { // under whatever name
+	for _, t := range k.images {
 		if t.id == id {
 			return t, nil
 		}
 	}
-	fs, err := k.c.open(p.image, write)
+	fs, err := k.c.open(name, write)
 	if err != nil {
 		return nil, err
 	}
-	t := newImageTree(p.image, fs, id)
+	t := newImageTree(name, fs, id)
 	k.images = append(k.images, t)
 	return t, nil
+}
+
+// beginWalk begins to walk a tree, from wherever.
+func (k *copier) beginWalk(from source) {
+	if t, ok := from.(*imageTree); ok {
+		t.entered = nil
+	}
 }
 
 // fail says what could not be copied, and why.
@@ -260,7 +328,7 @@ func (k *copier) fail(what string, err error) {
 }
 
 // copy copies one file, and what is below it.
-func (k *copier) copy(from tree, src string, to tree, dst string, follow bool) {
+func (k *copier) copy(from source, src string, to target, dst string, follow bool) {
 	if k.over() {
 		return
 	}
@@ -277,13 +345,19 @@ func (k *copier) copy(from tree, src string, to tree, dst string, follow bool) {
 			m.size = unknownSize // files of /proc say so and have content
 		}
 	}
-	if m.is(unix.S_IFDIR) && from == to && isBelow(src, dst) {
+	if m.is(unix.S_IFDIR) && same(from, to) && isBelow(src, dst) {
 		k.fail(to.show(dst), errors.New("a directory cannot be copied into itself"))
 		return
 	}
-	if m.is(unix.S_IFDIR) && !k.recursive() {
-		k.fail(from.show(src), errors.New("is a directory; with -r it is copied"))
-		return
+	if m.is(unix.S_IFDIR) {
+		if !k.recursive() {
+			k.fail(from.show(src), errors.New("is a directory; with -r it is copied"))
+			return
+		}
+		if err := from.enter(src, m); err != nil {
+			k.fail(from.show(src), err)
+			return
+		}
 	}
 	if k.c.set("verbose") {
 		k.c.printf("%s -> %s\n", safe(from.show(src)), safe(to.show(dst)))
@@ -301,12 +375,15 @@ func (k *copier) copy(from tree, src string, to tree, dst string, follow bool) {
 	}
 }
 
+// same tells whether it is one image that is copied from and to.
+func same(from source, to target) bool { return any(from) == any(to) }
+
 // isBelow tells whether an image's path is dir, or below it.
 func isBelow(dir, name string) bool {
 	return dir == "." || name == dir || strings.HasPrefix(name, dir+"/")
 }
 
-func (k *copier) copyBelow(from tree, src string, to tree, dst string) {
+func (k *copier) copyBelow(from source, src string, to target, dst string) {
 	names, err := from.list(src)
 	if err != nil {
 		k.fail(from.show(src), err)
@@ -314,7 +391,7 @@ func (k *copier) copyBelow(from tree, src string, to tree, dst string) {
 	for _, n := range names {
 		if src == "." && n == "lost+found" {
 			// The file system's own, which the target has or wants none of.
-			if m, err := to.meta(to.join(dst, n), false, false); err == nil && m.is(unix.S_IFDIR) {
+			if m, err := to.stat(to.join(dst, n)); err == nil && m.is(unix.S_IFDIR) {
 				continue
 			}
 		}
@@ -323,15 +400,15 @@ func (k *copier) copyBelow(from tree, src string, to tree, dst string) {
 }
 
 // isImage tells whether a file is the image that is copied to.
-func (k *copier) isImage(from tree, id [2]uint64) bool {
+func (k *copier) isImage(from source, id [2]uint64) bool {
 	t, ok := k.target.(*imageTree)
 	return ok && from == (hostTree{}) && t.id == id
 }
 
 // copyOne makes the copy of a file, attributes excepted.
-func (k *copier) copyOne(from tree, src string, to tree, dst string, m *fileMeta) error {
-	switch there, err := to.meta(dst, false, false); {
-	case err == nil && from == to && there.id == m.id:
+func (k *copier) copyOne(from source, src string, to target, dst string, m *fileMeta) error {
+	switch there, err := to.stat(dst); {
+	case err == nil && same(from, to) && there.id == m.id:
 		return errors.New("a file cannot be copied onto itself")
 	case k.isImage(from, m.id):
 		return errors.New("is the image itself, which cannot be copied into itself")
@@ -373,7 +450,7 @@ func (k *copier) copyOne(from tree, src string, to tree, dst string, m *fileMeta
 	return err
 }
 
-func (k *copier) copyContent(from tree, src string, to tree, dst string, size int64) (err error) {
+func (k *copier) copyContent(from source, src string, to target, dst string, size int64) (err error) {
 	if size == unknownSize {
 		return k.copyStream(src, to, dst)
 	}

@@ -8,14 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
-// hostTree is the files of the host.
+// hostTree is the files of the host, to be read.
 type hostTree struct{}
 
 func (hostTree) join(dir, name string) string { return filepath.Join(dir, name) }
@@ -30,12 +29,7 @@ func (hostTree) meta(name string, follow, xattrs bool) (*fileMeta, error) {
 	if err := stat(name, &st); err != nil {
 		return nil, err
 	}
-	m := &fileMeta{
-		mode: st.Mode, uid: st.Uid, gid: st.Gid, size: st.Size, links: uint32(st.Nlink),
-		id:    [2]uint64{uint64(st.Dev), st.Ino},
-		atime: hostTime(st.Atim), mtime: hostTime(st.Mtim),
-		major: unix.Major(uint64(st.Rdev)), minor: unix.Minor(uint64(st.Rdev)),
-	}
+	m := hostMeta(&st)
 	if !xattrs {
 		return m, nil
 	}
@@ -43,6 +37,18 @@ func (hostTree) meta(name string, follow, xattrs bool) (*fileMeta, error) {
 	m.xattrs, err = hostXattrs(name, follow)
 	return m, err
 }
+
+func hostMeta(st *unix.Stat_t) *fileMeta {
+	return &fileMeta{
+		mode: st.Mode, uid: st.Uid, gid: st.Gid, size: st.Size, links: uint32(st.Nlink),
+		id:    [2]uint64{uint64(st.Dev), st.Ino},
+		atime: hostTime(st.Atim), mtime: hostTime(st.Mtim),
+		major: unix.Major(uint64(st.Rdev)), minor: unix.Minor(uint64(st.Rdev)),
+	}
+}
+
+// enter lets every directory be copied: the host's may be shown in several places.
+func (hostTree) enter(string, *fileMeta) error { return nil }
 
 func hostTime(t unix.Timespec) disk.Timespec {
 	sec, nsec := t.Unix()
@@ -91,63 +97,6 @@ func (hostTree) open(name string) (content, error) {
 		return nil, err
 	}
 	return hostFile{f}, nil
-}
-
-func (hostTree) create(name string) (content, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	return hostFile{f}, nil
-}
-
-func (hostTree) make(name string, m *fileMeta, target string) error {
-	switch {
-	case m.is(unix.S_IFDIR):
-		return os.Mkdir(name, 0o700)
-	case m.is(unix.S_IFLNK):
-		return os.Symlink(target, name)
-	}
-	return unix.Mknod(name, m.mode&unix.S_IFMT|0o600, int(unix.Mkdev(m.major, m.minor)))
-}
-
-func (hostTree) link(old, name string) error { return os.Link(old, name) }
-func (hostTree) remove(name string) error    { return os.Remove(name) }
-
-// setMeta gives a file its attributes, as far as the host lets us: owners are root's to
-// give, and not every file system has every attribute.
-func (hostTree) setMeta(name string, m *fileMeta) error {
-	owned := true
-	if err := os.Lchown(name, int(m.uid), int(m.gid)); err != nil {
-		if os.Geteuid() == 0 {
-			return err
-		}
-		owned = m.uid == uint32(os.Geteuid())
-	}
-	for attr, value := range m.xattrs {
-		err := unix.Lsetxattr(name, attr, value, 0)
-		if err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EOPNOTSUPP) {
-			return err
-		}
-	}
-	if !m.is(unix.S_IFLNK) {
-		mode := m.mode & 0o7777
-		if !owned {
-			mode &^= 0o6000 // they were about another owner
-		}
-		if err := unix.Chmod(name, mode); err != nil {
-			return err
-		}
-	}
-	var times [2]unix.Timespec
-	for i, at := range []disk.Timespec{m.atime, m.mtime} {
-		t, err := unix.TimeToTimespec(time.Unix(at.Sec, int64(at.Nsec)))
-		if err != nil {
-			return err
-		}
-		times[i] = t
-	}
-	return unix.UtimesNanoAt(unix.AT_FDCWD, name, times[:], unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // hostFile is a regular file of the host.

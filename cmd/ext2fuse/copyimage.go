@@ -21,7 +21,7 @@ type imageTree struct {
 }
 
 func newImageTree(image string, fs *ext2.FS, id [2]uint64) *imageTree {
-	return &imageTree{view{fs, image}, id}
+	return &imageTree{view{fs: fs, image: image}, id}
 }
 
 func (t *imageTree) close() error                 { return t.fs.Close() }
@@ -53,6 +53,10 @@ func (t *imageTree) meta(name string, follow, xattrs bool) (*fileMeta, error) {
 	}
 	return m, nil
 }
+
+func (t *imageTree) stat(name string) (*fileMeta, error) { return t.meta(name, false, false) }
+
+func (t *imageTree) enter(name string, m *fileMeta) error { return t.view.enter(name, uint32(m.id[1])) }
 
 func (t *imageTree) open(name string) (content, error) {
 	in, err := t.inode(name, true)

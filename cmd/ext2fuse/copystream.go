@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,7 +48,7 @@ func readStream(ctx context.Context, name string) (io.ReadCloser, error) {
 }
 
 // copyStream copies what a file of the host gives until its end.
-func (k *copier) copyStream(src string, to tree, dst string) (err error) {
+func (k *copier) copyStream(src string, to target, dst string) (err error) {
 	r, err := readStream(k.ctx, src)
 	if err != nil {
 		return err
@@ -83,7 +82,7 @@ func (k *copier) copyStream(src string, to tree, dst string) (err error) {
 }
 
 // writeStream copies a regular file into what is no regular file on the host and stays what it is.
-func (k *copier) writeStream(from tree, src, dst string) error {
+func (k *copier) writeStream(from source, src, dst string) error {
 	m, err := from.meta(src, true, false)
 	if err != nil {
 		return err
@@ -111,22 +110,6 @@ func (k *copier) writeStream(from tree, src, dst string) error {
 		return errInterrupted
 	}
 	return errors.Join(err, <-done)
-}
-
-// hostTarget is where the copy of a regular file to the host goes: what a symbolic link leads to, as cp has it,
-// and whether that is to be written into.
-func hostTarget(name string) (target string, stream bool) {
-	m, err := hostTree{}.meta(name, true, false)
-	if err != nil {
-		return name, false
-	}
-	if m.isStream() {
-		return name, true
-	}
-	if to, err := filepath.EvalSymlinks(name); err == nil {
-		name = to
-	}
-	return name, false
 }
 
 // fileID tells files apart whatever they are called: devices by their number.

@@ -95,7 +95,7 @@ func runInfo(c *call) error {
 			info.CannotMount = err.Error()
 		} else {
 			info.Warnings = fs.Warnings()
-			failed = !info.readUse(c, &view{fs, info.Image})
+			failed = !info.readUse(c, &view{fs: fs, image: info.Image})
 			if err := fs.Close(); err != nil {
 				return errors.New(oneLine(info.Image, err))
 			}

@@ -206,7 +206,7 @@ func runTree(c *call) error {
 		err = c.printJSON(w.node(top, a))
 	default:
 		c.printf("%s\n", safe(shown(top)))
-		w.draw(top, "")
+		w.draw(top, a.Ino, "")
 		c.printf("\n%d directories, %d files\n", w.dirs, w.files)
 	}
 	return errors.Join(err, v.end(w.failed))
@@ -220,8 +220,12 @@ type treeWalk struct {
 	failed      bool
 }
 
-// below calls fn with what is in a directory.
-func (w *treeWalk) below(name string, fn func(name string, a ext2.Attr, last bool)) {
+// below calls fn with what is in a directory, whose number is ino.
+func (w *treeWalk) below(name string, ino uint32, fn func(name string, a ext2.Attr, last bool)) {
+	if err := w.v.enter(name, ino); err != nil {
+		w.fail(name, err)
+		return
+	}
 	names, err := w.v.list(name)
 	if err != nil {
 		w.fail(name, err)
@@ -242,8 +246,8 @@ func (w *treeWalk) fail(name string, err error) {
 }
 
 // draw draws what is in a directory, each line behind indent.
-func (w *treeWalk) draw(name, indent string) {
-	w.below(name, func(at string, a ext2.Attr, last bool) {
+func (w *treeWalk) draw(name string, ino uint32, indent string) {
+	w.below(name, ino, func(at string, a ext2.Attr, last bool) {
 		branch, below := "├── ", "│   "
 		if last {
 			branch, below = "└── ", "    "
@@ -255,7 +259,7 @@ func (w *treeWalk) draw(name, indent string) {
 		w.c.printf("%s%s%s\n", indent, branch, text)
 		if a.Mode&unix.S_IFMT == unix.S_IFDIR {
 			w.dirs++
-			w.draw(at, indent+below)
+			w.draw(at, a.Ino, indent+below)
 		} else {
 			w.files++
 		}
@@ -298,7 +302,7 @@ func (w *treeWalk) node(name string, a ext2.Attr) *treeNode {
 	case unix.S_IFCHR, unix.S_IFBLK:
 		n.Device = fmt.Sprintf("%d:%d", a.RdevMajor, a.RdevMinor)
 	case unix.S_IFDIR:
-		w.below(name, func(at string, a ext2.Attr, _ bool) { n.Children = append(n.Children, w.node(at, a)) })
+		w.below(name, a.Ino, func(at string, a ext2.Attr, _ bool) { n.Children = append(n.Children, w.node(at, a)) })
 	}
 	return n
 }

@@ -92,8 +92,9 @@ func places(args []string) (image string, names []string, err error) {
 // view is an image that a verb looks into. Its paths are in the form of inImage; names may
 // be any bytes, which those of io/fs may not.
 type view struct {
-	fs    *ext2.FS
-	image string
+	fs      *ext2.FS
+	image   string
+	entered map[uint32]string // directories that a walk has come to, by number
 }
 
 // look opens the image that the operands name.
@@ -106,7 +107,7 @@ func (c *call) look() (*view, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &view{fs, image}, names, nil
+	return &view{fs: fs, image: image}, names, nil
 }
 
 func (v *view) show(name string) string { return v.image + ":" + shown(name) }
@@ -153,6 +154,19 @@ func (v *view) list(name string) ([]string, error) {
 	return names, err
 }
 
+// enter notes that a walk has come to a directory. One that it comes to again has two names,
+// which none may have: a few of those, one below the other, are more paths than anybody can walk.
+func (v *view) enter(name string, ino uint32) error {
+	if first, ok := v.entered[ino]; ok {
+		return fmt.Errorf("the directory is %s under another name, which is damage; run e2fsck", shown(first))
+	}
+	if v.entered == nil {
+		v.entered = map[uint32]string{}
+	}
+	v.entered[ino] = name
+	return nil
+}
+
 // readlink is the target of a symbolic link.
 func (v *view) readlink(name string) (string, error) {
 	in, err := v.inode(name, false)
@@ -169,6 +183,10 @@ func (v *view) walk(name string, fn func(name string, a ext2.Attr, err error)) {
 	a, err := v.attr(name, false)
 	fn(name, a, err)
 	if err != nil || a.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return
+	}
+	if err := v.enter(name, a.Ino); err != nil {
+		fn(name, a, err)
 		return
 	}
 	names, err := v.list(name)

@@ -25,13 +25,14 @@ var (
 
 // newProgress readies the progress of copying from places of trees, when standard error
 // is a terminal.
-func newProgress(k *copier, from []tree, places []place) *progress {
+func newProgress(k *copier, from []source, places []place) *progress {
 	out, ok := k.c.stderr.(*os.File)
 	if !ok || k.c.set("quiet") || !isTerminal(out) {
 		return nil
 	}
 	total := int64(0)
 	for i := range from {
+		k.beginWalk(from[i])
 		total += k.bytesBelow(from[i], places[i].path, !k.recursive())
 	}
 	p := &progress{begun: time.Now(), shown: &gate{w: out}}
@@ -54,7 +55,7 @@ func isTerminal(f *os.File) bool {
 
 // bytesBelow is how long a file, or all files below a directory, are. What cannot be read
 // is told when it is copied.
-func (k *copier) bytesBelow(t tree, name string, follow bool) (n int64) {
+func (k *copier) bytesBelow(t source, name string, follow bool) (n int64) {
 	m, err := t.meta(name, follow, false)
 	if err != nil || k.ctx.Err() != nil {
 		return 0
@@ -62,7 +63,7 @@ func (k *copier) bytesBelow(t tree, name string, follow bool) (n int64) {
 	if m.is(unix.S_IFREG) {
 		return m.size
 	}
-	if !m.is(unix.S_IFDIR) || !k.recursive() {
+	if !m.is(unix.S_IFDIR) || !k.recursive() || t.enter(name, m) != nil {
 		return 0
 	}
 	names, _ := t.list(name)

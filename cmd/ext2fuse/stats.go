@@ -19,7 +19,7 @@ import (
 
 var statsVerb = verb{
 	name: "stats", operands: "MOUNTPOINT", least: 1, most: 1, plain: true,
-	doc: "tell what a mount is doing. The messages of the kernel with their latencies, the requests to the image with their sizes, the cache of metadata, and the checkpoints, all since the mount. For who mounted it, and root; the daemon logs the same on SIGUSR1.",
+	doc: "tell what a mount is doing. The messages of the kernel with their latencies, the requests to the image with their sizes, the cache of metadata, and the checkpoints, all since the mount; and the memory, goroutines and descriptors that the daemon has now. For who mounted it, and root; the daemon logs the same on SIGUSR1.",
 	flags: func(f *pflag.FlagSet) {
 		f.Bool("json", false, "print JSON, for programs")
 	},
@@ -104,6 +104,9 @@ func (c *call) printStats(s *fusefs.Stats) {
 		c.printf("checkpoints: %d, %d durable, %d blocks%s; written in %s (p99 %s), operations waited %s (p99 %s)\n",
 			k.Count, k.Durable, k.Blocks, last, w[0], w[2], p[0], p[2])
 	}
+	p := s.Process
+	c.printf("process: %d goroutines, %d threads, %d descriptors; %s resident, %s at most\n",
+		p.Goroutines, p.Threads, p.Descriptors, humanBytes(p.Resident), humanBytes(p.ResidentMost))
 }
 
 func latencyCells(l fusefs.LatencyStat) []string {

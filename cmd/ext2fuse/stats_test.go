@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,8 +82,16 @@ func TestStats(t *testing.T) {
 		if c.Count == 0 || c.Durable == 0 || c.Blocks == 0 || c.Written.P50 == 0 || c.Last == nil || after.Cache.Hits == 0 || len(after.Device) < 3 {
 			t.Errorf("%+v, %+v, %d kinds of requests", c, after.Cache, len(after.Device))
 		}
+		p, pid := after.Process, strconv.Itoa(after.PID)
+		fds, err := os.ReadDir(filepath.Join("/proc", pid, "fd"))
+		if err != nil || p.Descriptors != len(fds) {
+			t.Errorf("%d descriptors, the daemon has %d (%v)", p.Descriptors, len(fds), err)
+		}
+		if p.Goroutines < 3 || p.Threads < 2 || p.Resident < 1<<20 || p.ResidentMost < p.Resident {
+			t.Errorf("%+v", p)
+		}
 		text := output(t, "stats", dir)
-		for _, want := range []string{"MKNOD", "P99", "to the image: sync", "checkpoints: ", "metadata cache: ", "read-write"} {
+		for _, want := range []string{"MKNOD", "P99", "to the image: sync", "checkpoints: ", "metadata cache: ", "process: ", "read-write"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("no %q in\n%s", want, text)
 			}

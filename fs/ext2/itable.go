@@ -10,7 +10,8 @@ import (
 // many as its share of the memory allows. It is divided by inode number into shards, so
 // that requests for different inodes rarely meet.
 type inodeTable struct {
-	maxIdle int // idle inodes in memory, per shard
+	maxIdle int        // idle inodes in memory, per shard
+	away    keptCounts // of inodes that left memory, where not 0
 	shards  [inodeShards]inodeShard
 }
 
@@ -20,8 +21,7 @@ type inodeShard struct {
 	mu     sync.Mutex
 	loaded sync.Cond // an inode left state loading
 	inodes map[uint32]*Inode
-	away   map[uint32]uint32 // Inode.kept of inodes that left memory, where not 0
-	idle   Inode             // list head: idle.next was used last, idle.prev is the next to go
+	idle   Inode // list head: idle.next was used last, idle.prev is the next to go
 	nIdle  int
 	_      [64]byte // keeps neighbours' locks out of each other's cache line
 }
@@ -43,7 +43,7 @@ func (t *inodeTable) init(maxBytes int64) {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.loaded.L = &sh.mu
-		sh.inodes, sh.away = make(map[uint32]*Inode), make(map[uint32]uint32)
+		sh.inodes = make(map[uint32]*Inode)
 		sh.idle.prev, sh.idle.next = &sh.idle, &sh.idle
 	}
 }
@@ -68,9 +68,9 @@ func (t *inodeTable) get(fs *FS, ino uint32) (*Inode, error) {
 		}
 		return in, nil
 	}
-	in := &Inode{fs: fs, ino: ino, refs: 1, kept: uint64(sh.away[ino])}
+	in := &Inode{fs: fs, ino: ino, refs: 1, kept: uint64(t.away.get(ino))}
 	sh.inodes[ino] = in
-	delete(sh.away, ino)
+	t.away.set(ino, 0)
 	sh.mu.Unlock()
 
 	err := in.load()
@@ -80,7 +80,7 @@ func (t *inodeTable) get(fs *FS, ino uint32) (*Inode, error) {
 	defer sh.loaded.Broadcast()
 	if err != nil {
 		in.state, in.err = loadFailed, err
-		sh.drop(in)
+		t.drop(sh, in)
 		return nil, err
 	}
 	in.state = loadDone
@@ -102,11 +102,7 @@ func (t *inodeTable) release(ino uint32, n uint64) {
 	sh.mu.Lock()
 	in := sh.inodes[ino]
 	if in == nil {
-		if kept := uint64(sh.away[ino]); kept > n {
-			sh.away[ino] = uint32(kept - n)
-		} else {
-			delete(sh.away, ino)
-		}
+		t.away.set(ino, uint32(max(uint64(t.away.get(ino)), n)-n))
 		sh.mu.Unlock()
 		return
 	}
@@ -131,7 +127,7 @@ func (t *inodeTable) insert(in *Inode) bool {
 	in.refs, in.state = 1, loadDone
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.away[in.ino] > 0 {
+	if t.away.get(in.ino) > 0 {
 		return false
 	}
 	if old := sh.inodes[in.ino]; old != nil {
@@ -186,7 +182,7 @@ func (t *inodeTable) put(in *Inode) {
 	in.refs -= min(1, held)
 	var out *Inode
 	if held > 0 && in.refs == 0 && in.mayLeave() && sh.inodes[in.ino] == in { // else it came to nothing
-		out = sh.makeIdle(in, t.maxIdle)
+		out = t.makeIdle(sh, in)
 	}
 	sh.mu.Unlock()
 	if out != nil {
@@ -202,25 +198,25 @@ func (in *Inode) mayLeave() bool {
 }
 
 // drop takes an inode out of memory. The shard is locked.
-func (sh *inodeShard) drop(in *Inode) {
+func (t *inodeTable) drop(sh *inodeShard, in *Inode) {
 	delete(sh.inodes, in.ino)
 	if in.kept > 0 {
-		sh.away[in.ino] = uint32(in.kept)
+		t.away.set(in.ino, uint32(in.kept))
 	}
 }
 
 // makeIdle puts an unreferenced inode on the list and returns the one that has to
 // leave memory for it, if any. The shard is locked.
-func (sh *inodeShard) makeIdle(in *Inode, limit int) *Inode {
+func (t *inodeTable) makeIdle(sh *inodeShard, in *Inode) *Inode {
 	in.prev, in.next = &sh.idle, sh.idle.next
 	in.prev.next, in.next.prev = in, in
 	sh.nIdle++
-	if sh.nIdle <= limit {
+	if sh.nIdle <= t.maxIdle {
 		return nil
 	}
 	out := sh.idle.prev
 	sh.unidle(out)
-	sh.drop(out)
+	t.drop(sh, out)
 	return out
 }
 

@@ -118,10 +118,7 @@ func TestKeptInodes(t *testing.T) {
 	if idle > limit || all > idle+2 { // the root, and d
 		t.Errorf("%d inodes in memory, %d idle; at most %d", all, idle, limit)
 	}
-	away := 0
-	for i := range w.fs.inodes.shards {
-		away += len(w.fs.inodes.shards[i].away)
-	}
+	away := w.fs.inodes.away.len()
 	if away+all != n+2 {
 		t.Errorf("%d inodes in memory and %d away of %d", all, away, n+2)
 	}
@@ -146,10 +143,8 @@ func TestKeptInodes(t *testing.T) {
 	if now := free(); now != before+n {
 		t.Errorf("%d inodes are free, want %d", now, before+n)
 	}
-	for i := range w.fs.inodes.shards {
-		if k := len(w.fs.inodes.shards[i].away); k > 0 {
-			t.Errorf("%d inodes of shard %d are still kept", k, i)
-		}
+	if k := w.fs.inodes.away.len(); k > 0 {
+		t.Errorf("%d inodes are still kept", k)
 	}
 	w.fs.Forget(d.Ino(), 1)
 	w.close()

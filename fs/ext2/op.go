@@ -52,7 +52,8 @@ func (fs *FS) begin(ctx context.Context, credits int) error {
 }
 
 // Sync returns when everything changed before the call is durable. When ctx ends before
-// that it waits no longer; what it has started goes on.
+// that it waits no longer; what it has started goes on. Once changes could not be written,
+// asked for or not, it fails each time: nothing can be made durable any more.
 func (fs *FS) Sync(ctx context.Context) error {
 	if err := fs.commit(ctx); err != nil {
 		return stopped(ctx, err, "syncing the file system")

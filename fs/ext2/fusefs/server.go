@@ -35,6 +35,10 @@ type Server struct {
 // Mount mounts fs on the directory dir and serves it until it is unmounted. The
 // mount works when Mount returns. A *MountError tells what kept it from succeeding.
 // The caller closes fs after Wait has returned, unless Options.Finish does.
+//
+// A program that serves a mount should not use it: a page fault there, and the
+// epoll_ctl(2) of os.Open, keep a processor of the Go runtime that may be wanted to
+// answer.
 func Mount(fs *ext2.FS, dir string, o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -108,6 +108,7 @@ func (m *metrics) stats(fs *ext2.FS, dir string) *Stats {
 	if !k.Last.IsZero() {
 		s.Checkpoint.Last = &k.Last
 	}
+	s.Process = processStat()
 	return s
 }
 

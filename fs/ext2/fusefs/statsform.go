@@ -23,6 +23,7 @@ type Stats struct {
 	Device          []DeviceStat    `json:"device"` // requests to the image
 	Cache           CacheStat       `json:"cache"`
 	Checkpoint      CheckpointStat  `json:"checkpoint"`
+	Process         ProcessStat     `json:"process"`
 }
 
 // LatencyStat is how long something took, in microseconds.
@@ -78,4 +79,14 @@ type CheckpointStat struct {
 	Stopped LatencyStat `json:"stopped"` // operations, for a snapshot
 	Written LatencyStat `json:"written"`
 	Last    *time.Time  `json:"last,omitempty"`
+}
+
+// ProcessStat is what the server's process has of the host now. What the host does not
+// tell is 0.
+type ProcessStat struct {
+	Goroutines   int   `json:"goroutines"`
+	Threads      int   `json:"threads"`
+	Descriptors  int   `json:"descriptors"`
+	Resident     int64 `json:"resident_bytes"`
+	ResidentMost int64 `json:"resident_most_bytes"` // since its start
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
 )
 
 var (
@@ -137,16 +138,24 @@ func (c *client) share() error {
 	return err
 }
 
+// Idle, a daemon has what it had after its mount, and a few pipes that are kept for later
+// (two descriptors each).
+const (
+	keptDescriptors = 8
+	keptGoroutines  = 2 // somebody who has answered and not ended yet
+)
+
 // TestClients has 64 clients do all kinds of things at once. Each finds its own files as it
-// left them, the daemon takes no more memory and descriptors in the second half than in the
-// first, and the file system is whole.
+// left them, the daemon takes no more memory in the second half than in the first, has the
+// goroutines and descriptors afterwards that it had before, and the file system is whole.
 func TestClients(t *testing.T) {
 	m := newMount(t, ext2test.Options{BlockSize: 4096, Size: 512 << 20})
-	d := daemonOf(t, m.img)
 	must(t, os.Mkdir(m.path("shared"), 0o755))
+	before := m.process()
 	t.Logf("seed %d", *clientSeed)
 	var wg sync.WaitGroup
-	end := time.Now().Add(*clientTime)
+	begun := time.Now()
+	end := begun.Add(*clientTime)
 	clients := make([]*client, 64)
 	for i := range clients {
 		c := &client{rand.New(rand.NewPCG(*clientSeed, uint64(i))), m.path(fmt.Sprint("own-", i)), m.path("shared"), map[string][]byte{}, 0}
@@ -161,66 +170,44 @@ func TestClients(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(*clientTime / 2) // a sample is wanted from the middle of the work
-	middle := d.status(t, "VmRSS")
-	wg.Wait()
-	last, steps := d.status(t, "VmRSS"), 0
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	most := m.most(begun, *clientTime, done)
+	steps := 0
 	for _, c := range clients {
 		steps += c.done
 	}
-	t.Logf("%d steps; resident %d KiB in the middle, %d KiB at the end, at most %d; %d threads, %d descriptors",
-		steps, middle, last, d.status(t, "VmHWM"), d.status(t, "Threads"), d.files(t))
-	if last > middle*3/2+32<<10 {
-		t.Errorf("memory grows: %d KiB in the middle, %d KiB at the end", middle, last)
+	t.Logf("%d steps in %v", steps, time.Since(begun).Round(time.Second))
+	for i, p := range most {
+		t.Logf("quarter %d: at most %d KiB resident, %d goroutines, %d threads, %d descriptors", i+1, p.Resident>>10, p.Goroutines, p.Threads, p.Descriptors)
 	}
-	if n := d.files(t); n > 32 {
-		t.Errorf("the daemon has %d descriptors open", n)
+	first, second := max(most[0].Resident, most[1].Resident), max(most[2].Resident, most[3].Resident)
+	if second > first*5/4+16<<20 {
+		t.Errorf("memory grows: %d KiB in the first half, %d KiB in the second", first>>10, second>>10)
 	}
+	m.small("64 clients")
+	var after fusefs.ProcessStat
+	eventually(t, func() (string, bool) {
+		after = m.process()
+		return fmt.Sprintf("%+v, before %+v", after, before),
+			after.Goroutines <= before.Goroutines+keptGoroutines && after.Descriptors <= before.Descriptors+keptDescriptors
+	})
+	t.Logf("goroutines %d before, %d after; descriptors %d before, %d after", before.Goroutines, after.Goroutines, before.Descriptors, after.Descriptors)
 }
 
-// TestMountCycles: mounts that come and go leave no process, no loop device and no file
-// behind.
-func TestMountCycles(t *testing.T) {
-	cycles := 20
-	if *long {
-		cycles = 1000
-	}
-	m := newMount(t, ext2test.Options{Size: 16 << 20})
-	m.release()
-	t.Setenv("TMPDIR", t.TempDir()) // where nobody else is at work
-	before := leftovers(t)
-	for i := range cycles {
-		m.mount()
-		must(t, os.WriteFile(m.path("f"), fmt.Append(nil, i), 0o644))
-		m.release()
-	}
-	// A daemon lets go of the image a moment before it has ended.
-	after := leftovers(t)
-	for end := time.Now().Add(20 * time.Second); after != before && time.Now().Before(end); after = leftovers(t) {
-	}
-	if after != before {
-		t.Errorf("%d cycles left something: %s before, %s after", cycles, before, after)
-	}
-	m.mount()
-	if got, err := os.ReadFile(m.path("f")); err != nil || string(got) != fmt.Sprint(cycles-1) {
-		t.Errorf("the file has %q, %v", got, err)
-	}
-}
-
-// leftovers counts what this test program's daemons could leave behind.
-func leftovers(t *testing.T) string {
-	t.Helper()
-	daemons := 0
-	all, err := filepath.Glob("/proc/[0-9]*/exe")
-	must(t, err)
-	for _, exe := range all {
-		if to, err := os.Readlink(exe); err == nil && to == bin {
-			daemons++
+// most samples the daemon until done is closed, and gives the most of each number in each
+// quarter of the time.
+func (m *mount) most(begun time.Time, d time.Duration, done <-chan struct{}) (most [4]fusefs.ProcessStat) {
+	tick := time.NewTicker(min(d/40, time.Second))
+	defer tick.Stop()
+	for {
+		p, q := m.process(), &most[min(time.Since(begun)*4/d, 3)]
+		q.Resident, q.Goroutines = max(q.Resident, p.Resident), max(q.Goroutines, p.Goroutines)
+		q.Threads, q.Descriptors = max(q.Threads, p.Threads), max(q.Descriptors, p.Descriptors)
+		select {
+		case <-done:
+			return most
+		case <-tick.C:
 		}
 	}
-	temp, err := os.ReadDir(os.TempDir())
-	must(t, err)
-	own, err := os.ReadDir("/proc/self/fd")
-	must(t, err)
-	return fmt.Sprintf("%d daemons, %d temporary files, %d descriptors of ours", daemons, len(temp), len(own))
 }

@@ -169,20 +169,10 @@ func drop(t *testing.T, path string) {
 // An image on a file system, here one of FUSE, that begins to fail as a network one does
 // whose server is gone.
 func TestHostFails(t *testing.T) {
-	host := t.TempDir()
 	var below *failingFile
 	f := newFailing(t, 64<<20, func(img string) string {
-		data, err := os.ReadFile(img)
-		must(t, err)
-		below = &failingFile{mem: blockiotest.MemOf(data)}
-		server, err := fs.Mount(host, &failingDir{file: below}, &fs.Options{MountOptions: fuse.MountOptions{DirectMount: true}})
-		must(t, err)
-		t.Cleanup(func() {
-			if err := server.Unmount(); err != nil {
-				t.Error(err)
-			}
-		})
-		return filepath.Join(host, "img")
+		img, below = onFailingHost(t, img)
+		return img
 	})
 	below.fails.Store(true)
 	if err := f.fail(); !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EROFS) {
@@ -190,9 +180,25 @@ func TestHostFails(t *testing.T) {
 	}
 	below.fails.Store(false)
 	f.release()
-	img := filepath.Join(t.TempDir(), "img")
-	must(t, os.WriteFile(img, below.mem.Bytes(0, below.mem.Size()), 0o600))
-	f.whole(img)
+	f.whole(below.copy(t))
+}
+
+// onFailingHost puts an image on a file system of FUSE that can be made to fail, and gives
+// its path there.
+func onFailingHost(t *testing.T, img string) (string, *failingFile) {
+	t.Helper()
+	host := t.TempDir()
+	data, err := os.ReadFile(img)
+	must(t, err)
+	below := &failingFile{mem: blockiotest.MemOf(data)}
+	server, err := fs.Mount(host, &failingDir{file: below}, &fs.Options{MountOptions: fuse.MountOptions{DirectMount: true}})
+	must(t, err)
+	t.Cleanup(func() {
+		if err := server.Unmount(); err != nil {
+			t.Error(err)
+		}
+	})
+	return filepath.Join(host, "img"), below
 }
 
 // failingDir is a file system with one file, img.
@@ -205,11 +211,23 @@ func (d *failingDir) OnAdd(ctx context.Context) {
 	d.AddChild("img", d.NewPersistentInode(ctx, d.file, fs.StableAttr{Mode: syscall.S_IFREG}), true)
 }
 
-// failingFile is a file in memory that can be made to fail.
+// failingFile is a file in memory that can be made to fail. Content that has poison in it
+// cannot be written there at any time.
 type failingFile struct {
 	fs.Inode
-	mem   *blockiotest.Mem
-	fails atomic.Bool
+	mem          *blockiotest.Mem
+	fails        atomic.Bool
+	failsWriting atomic.Bool // reading works
+}
+
+var poison = []byte("this cannot be written; ")
+
+// copy is what it holds, in a file that does not fail.
+func (f *failingFile) copy(t *testing.T) string {
+	t.Helper()
+	img := filepath.Join(t.TempDir(), "img")
+	must(t, os.WriteFile(img, f.mem.Bytes(0, f.mem.Size()), 0o600))
+	return img
 }
 
 var (
@@ -247,7 +265,7 @@ func (f *failingFile) Read(_ context.Context, _ fs.FileHandle, dest []byte, off 
 
 // Write implements fs.NodeWriter.
 func (f *failingFile) Write(_ context.Context, _ fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
-	if f.fails.Load() {
+	if f.fails.Load() || f.failsWriting.Load() || bytes.Contains(data, poison) {
 		return 0, syscall.EIO
 	}
 	n, err := f.mem.WritevAt([][]byte{data}, off)
@@ -256,5 +274,8 @@ func (f *failingFile) Write(_ context.Context, _ fs.FileHandle, data []byte, off
 
 // Fsync implements fs.NodeFsyncer.
 func (f *failingFile) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
+	if f.failsWriting.Load() {
+		return syscall.EIO
+	}
 	return f.answer(nil)
 }

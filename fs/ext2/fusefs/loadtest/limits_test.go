@@ -162,55 +162,10 @@ func TestDepth(t *testing.T) {
 	}
 }
 
-// daemon is the process that serves the mount, whose status /proc tells.
-type daemon string
-
-// daemonOf finds it by the image that it has open.
-func daemonOf(t *testing.T, img string) daemon {
-	t.Helper()
-	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
-	must(t, err)
-	for _, l := range links {
-		if to, err := os.Readlink(l); err == nil && to == img {
-			dir := filepath.Dir(filepath.Dir(l))
-			if exe, err := os.Readlink(filepath.Join(dir, "exe")); err == nil && exe == bin {
-				return daemon(dir)
-			}
-		}
-	}
-	t.Fatal("nobody serves the image")
-	return ""
-}
-
-// status is a number of its status, such as VmHWM (KiB) or Threads.
-func (d daemon) status(t *testing.T, field string) int {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(string(d), "status"))
-	must(t, err)
-	for line := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(line, field+":"); ok {
-			n, err := strconv.Atoi(strings.Fields(v)[0])
-			must(t, err)
-			return n
-		}
-	}
-	t.Fatal("no " + field)
-	return 0
-}
-
-// files is how many descriptors it has open.
-func (d daemon) files(t *testing.T) int {
-	t.Helper()
-	list, err := os.ReadDir(filepath.Join(string(d), "fd"))
-	must(t, err)
-	return len(list)
-}
-
 // Many large requests at once do not take much memory: the kernel is told how many it may
 // have under way.
 func TestMemory(t *testing.T) {
 	m := newMount(t, ext2test.Options{BlockSize: 4096, Size: 256 << 20})
-	d := daemonOf(t, m.img)
 	must(t, os.WriteFile(m.path("f"), ext2test.Content(1, 64<<20), 0o644))
 	for _, name := range []string{"max_background", "congestion_threshold"} {
 		var st unix.Stat_t
@@ -247,9 +202,5 @@ func TestMemory(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if kib := d.status(t, "VmHWM"); kib > 256<<10 && !*race {
-		t.Errorf("the daemon needed %d KiB", kib)
-	} else {
-		t.Logf("128 readers of 1 MiB: at most %d KiB resident", kib)
-	}
+	m.small("128 readers of 1 MiB")
 }

@@ -5,6 +5,7 @@ package loadtest
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -12,10 +13,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
 )
 
 var (
@@ -139,6 +142,49 @@ func (m *mount) release() {
 	defer f.Close()
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 		m.t.Fatal(err)
+	}
+}
+
+// process asks the daemon what it has of the host.
+func (m *mount) process() fusefs.ProcessStat {
+	m.t.Helper()
+	buf := make([]byte, 64<<10)
+	n, err := unix.Getxattr(m.dir, fusefs.StatsXattr, buf)
+	must(m.t, err)
+	var s fusefs.Stats
+	must(m.t, json.Unmarshal(buf[:n], &s))
+	return s.Process
+}
+
+// mostMemory is what a daemon may take, in bytes, whatever it is asked to do.
+const mostMemory = 128 << 20
+
+// small checks that the daemon never took more memory than it may. The race detector's
+// own does not count.
+func (m *mount) small(what string) {
+	m.t.Helper()
+	p := m.process()
+	m.t.Logf("%s: %d KiB resident at most, %d now", what, p.ResidentMost>>10, p.Resident>>10)
+	if p.ResidentMost > mostMemory && !*race {
+		m.t.Errorf("%s took %d KiB, at most %d are allowed", what, p.ResidentMost>>10, mostMemory>>10)
+	}
+}
+
+// patience is how long something may take that is to come about by itself.
+const patience = time.Minute
+
+// eventually waits until what is the case, and fails the test where that does not come about.
+func eventually(t *testing.T, what func() (state string, ok bool)) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		state, ok := what()
+		if ok {
+			return
+		}
+		if time.Now().After(end) {
+			t.Errorf("after %v still %s", patience, state)
+			return
+		}
 	}
 }
 

@@ -34,6 +34,8 @@ func helper(what, path string) error {
 			}
 		}
 		return nil
+	case "write-poison", "map-poison":
+		return writePoison(path, what == "map-poison")
 	case "flock", "fcntl":
 		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {

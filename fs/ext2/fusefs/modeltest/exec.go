@@ -52,6 +52,10 @@ type Side struct {
 	// FillHoles carries fallocate out by writing zeros into the holes, for a driver
 	// that refuses it (the kernel's, on block-mapped files).
 	FillHoles bool
+	// SinglePages sees to it that the pages of a file are single ones before it is written by
+	// way of a mapping: the kernel's driver (ext4, where it serves ext2) gives blocks to all of
+	// a large folio then, and so fills holes in which nothing was written.
+	SinglePages bool
 	// WriteBack: of one side the kernel collects writes. Its files show no holes, so they
 	// are not looked for; and a truncate(2) to the size that the file has, which does not
 	// move the time of modification there, is left out.
@@ -258,6 +262,12 @@ func (s *Side) mmapWrite(fd int, o Op) Result {
 		return fail(err)
 	}
 	defer unix.Munmap(mem)
+	if s.SinglePages {
+		err := errors.Join(unix.Fdatasync(fd), unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED), unix.Madvise(mem, unix.MADV_RANDOM))
+		if err != nil {
+			return fail(err)
+		}
+	}
 	if !copyMapped(mem[o.Off-page:], content(o)) {
 		return Result{Errno: syscall.ENOSPC, Data: "SIGBUS"}
 	}

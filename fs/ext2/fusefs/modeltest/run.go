@@ -98,7 +98,7 @@ func Run(p *Pair, seqs [][]Op, full bool) *Divergence {
 
 func runWorker(p *Pair, w int, ops []Op, top string, full bool) *Divergence {
 	ours, theirs := NewSide(p.Ours), NewSide(p.Theirs)
-	theirs.FillHoles = true
+	theirs.FillHoles, theirs.SinglePages = true, true
 	ours.WriteBack, theirs.WriteBack = p.WriteBack, p.WriteBack
 	defer ours.Close()
 	defer theirs.Close()
