@@ -106,10 +106,10 @@ fuzz: ## every fuzz target for FUZZTIME (default 5m) each
 .PHONY: soak
 soak: setup ## 10 minutes of random operations against the kernel (SOAKTIME, SOAKSEED), larger loads
 	go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -duration $(SOAKTIME) -v
-	go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -options writeback_cache -v
-	GOMAXPROCS=1 go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -daemon-race -v
+	go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -duration 2m -options writeback_cache -v
+	GOMAXPROCS=1 go test -count=1 -timeout 60m ./fs/ext2/fusefs/modeltest -seed $(SOAKSEED) -duration 2m -daemon-race -v
 	go test -count=1 -timeout 120m ./fs/ext2/fusefs/loadtest -long -clients $(SOAKTIME) -clients-seed $(SOAKSEED) -v
-	go test -count=1 -timeout 60m ./fs/ext2/fusefs/loadtest -run TestClients -clients $(SOAKTIME) -daemon-race -v
+	go test -count=1 -timeout 60m ./fs/ext2/fusefs/loadtest -run TestClients -clients $(SOAKTIME) -clients-seed $(SOAKSEED) -daemon-race -v
 	go test -count=1 -timeout 60m ./fs/ext2 -run 'TestHostile|TestIOFaults' -hostile 3000 -every-fault -v
 
 .PHONY: crash
