@@ -126,13 +126,14 @@ type Device interface {
 // Bio is one contiguous transfer. The submitter fills the first group of fields and
 // owns Vecs' memory until completion; the device fills the second.
 type Bio struct {
-	Op   Op
-	For  Purpose
-	Off  int64      // first byte on the device
-	Vecs [][]byte   // memory, in device order; nil for Sync
-	Len  int64      // Discard only: length in bytes (else the sum of Vecs)
-	Clip bool       // cut off what lies past the end of the device (reads see zeros there) instead of failing
-	Done func(*Bio) // called once, from Submit, when the bio is complete; may be nil
+	Op      Op
+	For     Purpose
+	Off     int64      // first byte on the device
+	Vecs    [][]byte   // memory, in device order; nil for Sync
+	Len     int64      // Discard only: length in bytes (else the sum of Vecs)
+	Clip    bool       // cut off what lies past the end of the device (reads see zeros there) instead of failing
+	Durable bool       // Write only: when it completes without an error its bytes, and no others, are durable
+	Done    func(*Bio) // called once, from Submit, when the bio is complete; may be nil
 
 	N    int64 // bytes transferred to or from the device; less than asked with an Err, or with Clip
 	Err  error

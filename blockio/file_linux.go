@@ -27,6 +27,7 @@ type File struct {
 	out      writeOut
 	blocking atomic.Bool // the host does not know RWF_NOWAIT here
 	noSplice atomic.Bool // or cannot pass on what its cache has, see Splicer
+	noDsync  atomic.Bool // or does not know RWF_DSYNC
 	onWait   atomic.Pointer[func()]
 	counters Counters
 }
@@ -70,7 +71,7 @@ func (f *File) Submit(bios ...*Bio) {
 			n, b.Cold, err = f.read(vecs, n, b.Off, rest)
 			advised = advised || b.Cold
 		case Write:
-			n, err = f.write(vecs, n, b.Off)
+			n, err = f.write(vecs, n, b.Off, b.Durable)
 		case Sync:
 			err = f.sync()
 		case Discard:
@@ -99,7 +100,7 @@ func (f *File) anonymous(op Op, iov [][]byte, off int64) (int, error) {
 		if op == Read {
 			n, cold, err = f.read(vecs, n, off, nil)
 		} else {
-			n, err = f.write(vecs, n, off)
+			n, err = f.write(vecs, n, off, false)
 		}
 		f.counters.Count(op, Unknown, n, cold, err != nil)
 	}
@@ -156,14 +157,37 @@ func (f *File) waits() {
 	}
 }
 
-// write puts n bytes of vecs to off.
-func (f *File) write(vecs [][]byte, n, off int64) (done int64, err error) {
-	if f.direct != nil {
-		return f.direct.write(f, vecs, n, off)
+// write puts n bytes of vecs to off, durably if asked to.
+func (f *File) write(vecs [][]byte, n, off int64, durable bool) (done int64, err error) {
+	switch {
+	case f.direct != nil:
+		done, err = f.direct.write(f, vecs, n, off)
+	case durable && !f.noDsync.Load():
+		// The host writes this range alone, not all that its cache has of the image.
+		done, err = f.writeCached(vecs, n, off, unix.RWF_DSYNC)
+		if err != unix.EOPNOTSUPP && err != unix.ENOSYS && err != unix.EINVAL {
+			return done, err
+		}
+		f.noDsync.Store(true)
+		fallthrough
+	default:
+		done, err = f.writeCached(vecs, n, off, 0)
+	}
+	if err == nil && durable {
+		err = f.sync()
+	}
+	return done, err
+}
+
+// writeCached puts n bytes of vecs to off, through the host's cache.
+func (f *File) writeCached(vecs [][]byte, n, off int64, flags int) (done int64, err error) {
+	trap := uintptr(unix.SYS_PWRITEV)
+	if flags != 0 {
+		trap = unix.SYS_PWRITEV2
 	}
 	c := cursor{vecs: vecs}
 	for done < n {
-		got, _, err := transfer(unix.SYS_PWRITEV, f.number(), &c, off+done, 0)
+		got, _, err := transfer(trap, f.number(), &c, off+done, flags)
 		done += got
 		if err != nil {
 			return done, err
@@ -172,7 +196,9 @@ func (f *File) write(vecs [][]byte, n, off int64) (done int64, err error) {
 			return done, unix.EIO
 		}
 	}
-	f.out.wrote(f, n)
+	if flags == 0 {
+		f.out.wrote(f, n)
+	}
 	return done, nil
 }
 

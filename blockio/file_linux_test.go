@@ -113,6 +113,40 @@ func TestFileConformance(t *testing.T) {
 	}
 }
 
+// TestDurableWrite: when a durable write is through, the host's cache has nothing left to
+// write of it.
+func TestDurableWrite(t *testing.T) {
+	path := imageFile(t, 8<<20)
+	host, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	left := func(off uint64) uint64 {
+		var stat unix.Cachestat_t
+		if err := unix.Cachestat(uint(host.Fd()), &unix.CachestatRange{Off: off, Len: 1 << 20}, &stat, 0); err != nil {
+			t.Fatal(err)
+		}
+		return stat.Dirty + stat.Writeback
+	}
+	for _, direct := range []bool{false, true} {
+		dev := open(t, path, blockio.OpenOptions{Direct: direct})
+		data := bytes.Repeat([]byte{7}, 1<<20)
+		plain := &blockio.Bio{Op: blockio.Write, Off: 1 << 20, Vecs: [][]byte{data}}
+		durable := &blockio.Bio{Op: blockio.Write, Off: 4 << 20, Vecs: [][]byte{data[:1000], data[1000:]}, Durable: true}
+		dev.Submit(plain, durable)
+		if plain.Err != nil || durable.Err != nil || durable.N != 1<<20 {
+			t.Fatal(plain.Err, durable.Err, durable.N)
+		}
+		if n := left(4 << 20); n > 0 {
+			t.Errorf("direct %t: %d pages of a durable write are still to be written", direct, n)
+		}
+		if err := dev.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestDirectKeepsSizeAndNeighbours(t *testing.T) {
 	path := imageFile(t, 3*4096+300)
 	want, _ := os.ReadFile(path)

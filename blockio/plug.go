@@ -151,7 +151,7 @@ func (p *Plug) merge() {
 			last, next := p.sorted[i+n-1], p.sorted[i+n]
 			vecs += len(next.bio.Vecs)
 			bytes += next.end - next.bio.Off
-			if next.bio.Op != last.bio.Op || next.bio.Off != last.end || next.end > size || last.bio.Off < 0 ||
+			if next.bio.Op != last.bio.Op || next.bio.Durable != last.bio.Durable || next.bio.Off != last.end || next.end > size || last.bio.Off < 0 ||
 				vecs > MergeVecs || bytes > MergeBytes && next.bio.Op != Discard {
 				break
 			}
@@ -177,7 +177,7 @@ func (p *Plug) join(parts []span) *merged {
 	m.parts = append(m.parts[:0], parts...)
 	m.vecs = m.vecs[:0]
 	first := parts[0].bio
-	m.Op, m.For, m.Off = first.Op, first.For, first.Off
+	m.Op, m.For, m.Off, m.Durable = first.Op, first.For, first.Off, first.Durable
 	m.Len = parts[len(parts)-1].end - first.Off
 	for _, s := range parts {
 		m.vecs = append(m.vecs, s.bio.Vecs...)
@@ -192,7 +192,7 @@ func (p *Plug) join(parts []span) *merged {
 // complete hands the result on to the parts.
 func (m *merged) complete() {
 	for _, s := range m.parts {
-		if m.Err != nil && s.end > m.Off+m.N {
+		if m.Err != nil && (m.Durable || s.end > m.Off+m.N) { // transferred is not yet durable
 			m.plug.again = append(m.plug.again, s.bio)
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,6 +131,37 @@ func TestPlugFailure(t *testing.T) {
 		if !errors.As(bios[3].Err, &e) || e.Off != bad || e.Len != 4096 {
 			t.Errorf("the failure names another place: %v", bios[3].Err)
 		}
+	}
+}
+
+// TestPlugDurable: durable writes are merged, but not with others; where the merged one was
+// carried out and then not made durable, each is tried again and has an outcome of its own.
+func TestPlugDurable(t *testing.T) {
+	rec := blockiotest.NewRecorder(blockiotest.NewMem(1 << 20))
+	f := blockiotest.NewFault(rec)
+	f.Fail(blockiotest.Rule{Op: blockio.Sync, Times: 1})
+	f.Fail(blockiotest.Rule{Op: blockio.Sync, Match: func(b *blockio.Bio) bool { return b.Off == 8192 }})
+	bios := make([]*blockio.Bio, 5)
+	p := blockio.NewPlug(f)
+	for i := range bios {
+		bios[i] = bio(blockio.Write, blockio.Data, int64(i)*4096, 4096)
+		bios[i].Durable = i < 3
+		p.Add(bios[i])
+	}
+	p.Flush()
+	p.Release()
+	for i, b := range bios {
+		if (b.Err != nil) != (i == 2) {
+			t.Errorf("%d: %v", i, b.Err)
+		}
+	}
+	var got []string
+	for _, e := range rec.Log() {
+		got = append(got, fmt.Sprintf("%v %d+%d", e.Op, e.Off/4096, e.Len/4096))
+	}
+	want := "write 0+3, write 3+2, write 0+1, sync 0+1, write 1+1, sync 1+1, write 2+1"
+	if strings.Join(got, ", ") != want {
+		t.Errorf("the device received %s, want %s", strings.Join(got, ", "), want)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 // so that "fio --read_iolog=FILE" replays them. fio reads four columns; ours
 // follow: t, the seconds from the start of the trace to the bio's completion;
 // block, its first block, once the block size is known; for, its purpose; cold, if the
-// host's cache had to wait; err, if it failed. Offsets are those of the image file
+// host's cache had to wait; durable, if it was more than a write; err, if it failed. Offsets are those of the image file
 // also where a window of it is used; blocks count from the start of the window.
 //
 // fio takes file names of at most 256 bytes without spaces. In another name, odd
@@ -222,6 +222,9 @@ func (t *Trace) columns(b *Bio, off, n int64, at float64) {
 	line = append(append(line, " for="...), b.For.String()...)
 	if b.Cold {
 		line = append(line, " cold"...)
+	}
+	if b.Durable {
+		line = append(line, " durable"...)
 	}
 	if b.Err != nil {
 		line = append(line, " err"...)

@@ -46,10 +46,14 @@ type Snapshot struct {
 	Blocks    []DirtyBlock // in no order
 	Revoked   []uint64     // metadata blocks freed in this epoch (Cache.Forget)
 	Credits   int          // blocks that its operations said they would change at most, altogether
-	AnyData   bool         // file data was written to the device since the last durable snapshot
-	FreshData bool         // some of it into blocks that this epoch allocated
+	Content   []Extent     // where file content was written to the device; may overlap
+	MoreData  bool         // there was too much of it to tell: Content is empty then
+	FreshData bool         // some of the content went into blocks that this epoch allocated
 	Durable   bool         // somebody waits for it to be durable
 }
+
+// HasContent tells whether file content was written to the device in the epoch.
+func (s *Snapshot) HasContent() bool { return s.MoreData || len(s.Content) > 0 }
 
 // Settle gives the buffers of the snapshot back to the cache. The blocks are in
 // their place on the device by then.
@@ -100,8 +104,9 @@ type Checkpoint struct {
 	gate      sync.RWMutex
 	epoch     atomic.Uint64 // changes only with gate held exclusively, and mu
 	credits   atomic.Int64  // of the operations of the running epoch
-	anyData   atomic.Bool
+	content   content
 	freshData atomic.Bool
+	unsynced  atomic.Bool // content was written since the last durable snapshot
 
 	wake chan struct{} // capacity 1: the writer goroutine has something to do
 	done chan struct{} // closed when it has ended
@@ -294,7 +299,7 @@ func (k *Checkpoint) armIdle() {
 }
 
 // dirty tells that the running epoch has something to write.
-func (k *Checkpoint) dirty() bool { return k.c.dirtyBlocks() > 0 || k.anyData.Load() }
+func (k *Checkpoint) dirty() bool { return k.c.dirtyBlocks() > 0 || k.unsynced.Load() }
 
 // lastChanged is the newest epoch with something in it. k.mu is held: a snapshot takes
 // what the epoch changed and ends it in one step under that lock.
@@ -304,17 +309,6 @@ func (k *Checkpoint) lastChanged() uint64 {
 		e--
 	}
 	return e
-}
-
-// MarkData says that the running operation wrote file data to the device; fresh, that
-// it went into blocks allocated in this epoch.
-func (k *Checkpoint) MarkData(fresh bool) {
-	if !k.anyData.Load() {
-		k.anyData.Store(true)
-	}
-	if fresh && !k.freshData.Load() {
-		k.freshData.Store(true)
-	}
 }
 
 // Commit returns when everything that operations changed before the call is durable.
@@ -466,11 +460,11 @@ func (k *Checkpoint) snapshot() *Snapshot {
 	epoch := k.epoch.Load()
 	s := k.c.snapshot(epoch)
 	s.Durable = k.wantDur > k.durable
-	s.AnyData = k.anyData.Load()
+	s.Content, s.MoreData = k.content.take()
 	s.FreshData = k.freshData.Swap(false)
 	s.Credits = int(k.credits.Swap(0)) + k.o.Reserve
 	if s.Durable {
-		k.anyData.Store(false)
+		k.unsynced.Store(false)
 	}
 	k.epoch.Store(epoch + 1)
 	k.changed.Broadcast() // the new epoch has room

@@ -55,7 +55,7 @@ func stage(d *DirtyBlock) int {
 // Write carries a snapshot out, stage by stage, each sorted and merged into few
 // vectored writes.
 func (w *PlainWriter) Write(s *Snapshot) error {
-	w.unsynced = w.unsynced || len(s.Blocks) > 0 || s.AnyData
+	w.unsynced = w.unsynced || len(s.Blocks) > 0 || s.HasContent()
 	blocks := slices.Clone(s.Blocks)
 	slices.SortFunc(blocks, func(a, b DirtyBlock) int {
 		return cmp.Or(cmp.Compare(stage(&a), stage(&b)), cmp.Compare(a.Block, b.Block))

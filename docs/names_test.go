@@ -186,7 +186,7 @@ func (ix *index) knows(span string) bool {
 		return ix.flags(strings.Fields(span), "")
 	case several:
 		return ix.hasPath(first) || found(first)
-	case strings.Contains(span, "/") || regexp.MustCompile(`\.(go|md|sh|svg|yml)$`).MatchString(span):
+	case strings.Contains(span, "/") || regexp.MustCompile(`\.(go|md|sh|svg|yml|service)$`).MatchString(span):
 		return ix.hasPath(span) || exists(span) || standard(span)
 	case dotted.MatchString(span) && ix.tops[dotted.FindStringSubmatch(span)[1]] && !found(span):
 		return ix.declared[span]

@@ -8,14 +8,11 @@ PATH=$PWD/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/ext2fuse-demo.XXXXXX")
 here=$PWD image=disk.img mnt=mnt tree=tree
-unmount() {
-	if [ "$(id -u)" -eq 0 ]; then umount "$mnt"; else fusermount3 -u "$mnt"; fi
-}
 clean_up() {
 	cd "$work"
-	if mountpoint -q "$mnt"; then unmount || true; fi
+	if mountpoint -q "$mnt"; then ext2fuse -u "$mnt" || true; fi
 	cd "$here"
-	rm -rf "$work"
+	rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
@@ -57,7 +54,6 @@ show diff -r --no-dereference --exclude lost+found "$tree" "$mnt"
 echo 'yes'
 
 step 'Unmounted and checked'
-
-if [ "$(id -u)" -eq 0 ]; then show umount "$mnt"; else show fusermount3 -u "$mnt"; fi
+show ext2fuse -u "$mnt"
 show e2fsck -f -n "$image"
 step 'All went well.'

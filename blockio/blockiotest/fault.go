@@ -19,7 +19,8 @@ type Rule struct {
 }
 
 // Fault is a Device that lets chosen requests fail and passes the others on. It sits
-// on top of another device, which it takes over.
+// on top of another device, which it takes over. A durable write counts as a write and,
+// if that succeeds, a sync.
 type Fault struct {
 	dev blockio.Device
 
@@ -110,6 +111,14 @@ func (f *Fault) Submit(bios ...*blockio.Bio) {
 			continue
 		}
 		rule := f.verdict(b)
+		if rule == nil && b.Op == blockio.Write && b.Durable {
+			if rule = f.verdict(&blockio.Bio{Op: blockio.Sync, For: b.For, Off: b.Off}); rule != nil {
+				below.Durable = false
+				f.dev.Submit(&below)
+				b.Complete(below.N, rule.error(blockio.Sync, f.dev, b.Off, n))
+				continue
+			}
+		}
 		if rule == nil {
 			f.dev.Submit(&below)
 			b.Cold = below.Cold
@@ -120,12 +129,17 @@ func (f *Fault) Submit(bios ...*blockio.Bio) {
 			below.Vecs, below.Len = head(vecs, short), short
 			f.dev.Submit(&below)
 		}
-		reason := rule.Err
-		if reason == nil {
-			reason = syscall.EIO
-		}
-		b.Complete(below.N, &blockio.Error{Op: b.Op, Path: blockio.NameOf(f.dev), Off: b.Off, Len: n, Err: reason})
+		b.Complete(below.N, rule.error(b.Op, f.dev, b.Off, n))
 	}
+}
+
+// error is what a request fails with.
+func (r *Rule) error(op blockio.Op, dev blockio.Device, off, n int64) error {
+	reason := r.Err
+	if reason == nil {
+		reason = syscall.EIO
+	}
+	return &blockio.Error{Op: op, Path: blockio.NameOf(dev), Off: off, Len: n, Err: reason}
 }
 
 // head is the first n bytes of vecs.

@@ -94,7 +94,7 @@ func randomStep(r *rand.Rand, model []byte, area int64) *step {
 			s.want = nil
 		}
 	case 2, 3:
-		s.bio.Op = blockio.Write
+		s.bio.Op, s.bio.Durable = blockio.Write, r.IntN(3) == 0
 		fill := byte(r.IntN(256))
 		for i := range s.data {
 			s.data[i] = byte(i) + fill

@@ -7,13 +7,43 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio"
 )
 
-// Event is one change of a recorded device that succeeded, or one sync.
+// Event is one change of a recorded device that succeeded, or one sync. A durable write
+// is two: the write, and a sync of its range.
 type Event struct {
 	Op   blockio.Op // Write, Discard or Sync
 	For  blockio.Purpose
 	Off  int64  // bytes
-	Len  int64  // bytes; 0 for Sync
+	Len  int64  // bytes; 0 for a Sync of everything
 	Data []byte // Write only; must not be changed
+}
+
+// FullSync tells a sync of everything from others.
+func (e Event) FullSync() bool { return e.Op == blockio.Sync && e.Len == 0 }
+
+// Covers tells whether a sync makes a change durable that was done before it.
+func (e Event) Covers(change Event) bool {
+	return e.FullSync() || e.Op == blockio.Sync && change.Off < e.Off+e.Len && e.Off < change.Off+change.Len
+}
+
+// AtRisk divides the changes of a log into those that a sync made durable and those that a
+// power cut at its end may undo, each in order.
+func AtRisk(log []Event) (durable, atRisk []Event) {
+	for _, e := range log {
+		if e.Op != blockio.Sync {
+			atRisk = append(atRisk, e)
+			continue
+		}
+		left := atRisk[:0]
+		for _, change := range atRisk {
+			if e.Covers(change) {
+				durable = append(durable, change)
+			} else {
+				left = append(left, change)
+			}
+		}
+		atRisk = left
+	}
+	return durable, atRisk
 }
 
 // Split cuts a write or discard at multiples of unit bytes on the device: the pieces
@@ -130,6 +160,9 @@ func (r *Recorder) record(b *blockio.Bio) {
 		e.Data = slices.Concat(head(b.Vecs, b.N)...)
 	}
 	r.log = append(r.log, e)
+	if b.Op == blockio.Write && b.Durable {
+		r.log = append(r.log, Event{Op: blockio.Sync, For: b.For, Off: b.Off, Len: b.N})
+	}
 }
 
 // ReadvAt implements blockio.Device.

@@ -150,7 +150,7 @@ func whyHost(args []string) string {
 
 func (k *copier) run(from []place, to place) error {
 	// What is written to is opened first, so that an image on both sides is opened once.
-	at, into, err := k.openTarget(to, len(from) > 1)
+	at, into, err := k.openTarget(to, from)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (k *copier) run(from []place, to place) error {
 
 // openTarget opens what is copied to: name in k.target, or, if into, the directory that name
 // is there. Without a target it is a pipe or a device of the host.
-func (k *copier) openTarget(to place, several bool) (name string, into bool, err error) {
+func (k *copier) openTarget(to place, from []place) (name string, into bool, err error) {
 	var image *imageTree
 	var m *fileMeta
 	if to.image != "" {
@@ -201,19 +201,25 @@ func (k *copier) openTarget(to place, several bool) (name string, into bool, err
 	there := err == nil
 	into = there && m.is(unix.S_IFDIR)
 	switch {
-	case !into && (several || to.slash):
+	case !into && (len(from) > 1 || to.slash):
 		return "", false, fmt.Errorf("%s is not a directory, and has to be one for this; make it first", to)
 	case image != nil:
 		k.target = image
 		return to.path, into, nil
-	case there && m.isStream():
-		return to.path, false, nil
 	}
 	dir, name := to.path, "."
 	if !into {
-		// As cp has it, a symbolic link that is named is followed. One that is come upon in a
-		// directory may be from an image, and is not.
-		if at, err := filepath.EvalSymlinks(to.path); err == nil {
+		regular, err := k.regular(from[0])
+		if err != nil {
+			return "", false, err
+		}
+		// As cp has it, the copy of a regular file goes into what is named, and to where a
+		// symbolic link leads that is. One that is come upon in a directory may be from an
+		// image, and is not followed.
+		if regular && there && m.isStream() {
+			return to.path, false, nil
+		}
+		if at, err := filepath.EvalSymlinks(to.path); regular && err == nil {
 			dir = at
 		}
 		dir, name = filepath.Dir(dir), filepath.Base(dir)
@@ -224,6 +230,16 @@ func (k *copier) openTarget(to place, several bool) (name string, into bool, err
 	}
 	k.target = h
 	return name, into, nil
+}
+
+// regular tells whether it is a regular file that is copied from a place.
+func (k *copier) regular(p place) (bool, error) {
+	from, err := k.source(p)
+	if err != nil {
+		return false, err
+	}
+	m, err := from.meta(p.path, !k.recursive(), false)
+	return err == nil && m.is(unix.S_IFREG), nil // what is wrong with it the copying tells
 }
 
 // over tells whether there is nothing more to do: the user interrupted, or nothing more can
@@ -239,7 +255,11 @@ func (k *copier) why() error {
 		return errInterrupted
 	}
 	t := k.target.(*imageTree)
-	return fmt.Errorf("%w, and then do this again; what was copied before is complete", writeEnded(t.image, t.fs))
+	err := writeEnded(t.image, t.fs)
+	if t.fs.Failure() != nil {
+		err = fmt.Errorf("%w, and then do this again; what was copied before is complete", err)
+	}
+	return err
 }
 
 // base is the name that a copy of a place gets in a directory; empty where what is in it

@@ -27,12 +27,16 @@ func (m *fileMeta) asContent() {
 // unknownSize is the size of what is read to its end.
 const unknownSize = -1
 
-// readStream reads a file of the host that may keep its reader waiting. The end of ctx ends
-// the wait.
-func readStream(ctx context.Context, name string) io.ReadCloser {
+// readStream reads a file of the host from one end to the other. Opening and reading may wait
+// for somebody, and the end of ctx ends the wait.
+func readStream(ctx context.Context, name string) (io.ReadCloser, error) {
+	if m, err := (hostTree{}).meta(name, true, false); err == nil && m.is(unix.S_IFREG) {
+		return os.Open(name) // nobody waits
+	}
 	r, w := io.Pipe()
-	context.AfterFunc(ctx, func() { _ = w.CloseWithError(errInterrupted) })
+	stop := context.AfterFunc(ctx, func() { _ = w.CloseWithError(errInterrupted) })
 	go func() {
+		defer stop()
 		f, err := os.Open(name)
 		if err == nil {
 			_, err = io.Copy(w, f)
@@ -40,13 +44,16 @@ func readStream(ctx context.Context, name string) io.ReadCloser {
 		}
 		_ = w.CloseWithError(err)
 	}()
-	return r
+	return r, nil
 }
 
 // copyStream copies what a file of the host gives until its end.
 func (k *copier) copyStream(src string, to target, dst string) (err error) {
-	r := readStream(k.ctx, src)
-	defer func() { _ = r.Close() }()
+	r, err := readStream(k.ctx, src)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }() // it was only read
 	var w content
 	defer func() {
 		if w != nil {
@@ -74,14 +81,11 @@ func (k *copier) copyStream(src string, to target, dst string) (err error) {
 	return nil
 }
 
-// writeStream copies a file into what is no regular file on the host and stays what it is.
+// writeStream copies a regular file into what is no regular file on the host and stays what it is.
 func (k *copier) writeStream(from source, src, dst string) error {
 	m, err := from.meta(src, true, false)
 	if err != nil {
 		return err
-	}
-	if !m.is(unix.S_IFREG) {
-		return errors.New("is no regular file, and only such a one can be written into a pipe or a device")
 	}
 	c, err := from.open(src)
 	if err != nil {
@@ -89,7 +93,7 @@ func (k *copier) writeStream(from source, src, dst string) error {
 	}
 	defer func() { _ = c.Close() }() // it was only read
 	r, w := io.Pipe()
-	context.AfterFunc(k.ctx, func() { _ = r.CloseWithError(errInterrupted) })
+	defer context.AfterFunc(k.ctx, func() { _ = r.CloseWithError(errInterrupted) })()
 	done := make(chan error, 1)
 	go func() {
 		f, err := os.OpenFile(dst, os.O_WRONLY, 0)

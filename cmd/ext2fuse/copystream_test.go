@@ -89,6 +89,22 @@ func TestCopyIntoStreams(t *testing.T) {
 		t.Errorf("the FIFO got %d bytes, want %d", len(got), len(long))
 	}
 	output(t, "cp", img+":/file", link)
+	// What is no regular file takes the place of what is there.
+	other := filepath.Join(dir, "other")
+	if err := os.Symlink("behind", other); err != nil {
+		t.Fatal(err)
+	}
+	output(t, "cp", "-r", other, img+":/link")
+	if err := os.Remove(other); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("link", other); err != nil {
+		t.Fatal(err)
+	}
+	output(t, "cp", "-r", img+":/link", other)
+	if to, err := os.Readlink(other); err != nil || to != "behind" {
+		t.Errorf("the copy of a symbolic link leads to %q (%v)", to, err)
+	}
 	for name, want := range map[string]os.FileMode{"fifo": os.ModeNamedPipe, "link": os.ModeSymlink, "behind": 0} {
 		if st, err := os.Lstat(filepath.Join(dir, name)); err != nil || st.Mode().Type() != want {
 			t.Errorf("%s is %v (%v), want %v", name, st.Mode(), err, want)

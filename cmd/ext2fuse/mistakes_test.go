@@ -86,6 +86,8 @@ var mistakes = []mistake{
 	{what: "/dev/fuse is a group's", ready: "mount -t tmpfs none /dev; mknod -m 666 /dev/null c 1 3; mknod -m 660 /dev/fuse c 10 229; chgrp disk /dev/fuse", args: "-o ro disk.img mnt", plain: true, elsewhere: "chgrp 65534 /dev/fuse"},
 	{what: "an image on a read-only medium", ready: "mount --bind . mnt2; mount -o remount,bind,ro mnt2", args: "mnt2/disk.img mnt", again: "-o ro mnt2/disk.img mnt"},
 	{what: "unmounting a mount in use", ready: "ext2fuse disk.img mnt; exec 7<mnt", args: "-u mnt", cure: "fuser -vm DIR/mnt", elsewhere: "exec 7<&-"},
+	{what: "/etc/mtab is missing", ready: "mkdir layer; mount -t tmpfs none layer; mkdir layer/upper layer/work; mount -t overlay none -o lowerdir=/etc,upperdir=layer/upper,workdir=layer/work /etc; rm -f /etc/mtab; setpriv --reuid 65534 --regid 65534 --clear-groups ext2fuse -o ro disk.img mnt",
+		args: "-u mnt", plain: true, cure: "ln -s /proc/self/mounts /etc/mtab"},
 	{what: "unmounting what is not mounted", args: "-u mnt", cure: "findmnt -t fuse.ext2fuse", elsewhere: "ext2fuse disk.img mnt"},
 	{what: "copying into a full image", ready: "mke2fs -q -F -t ext2 disk.img 1M >/dev/null; head -c 2M /dev/zero | tr '\\0' x >big", args: "cp big disk.img:/", cure: "truncate -s +1G disk.img && e2fsck -f -p disk.img && resize2fs disk.img"},
 	{what: "copying a directory without -r", args: "cp mnt disk.img:/", again: "cp -r mnt disk.img:/"},

@@ -51,8 +51,12 @@ func unmountError(err error) error {
 		return fmt.Errorf("%w; to see by whom: fuser -vm %s", err, m.Dir)
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w; as one of these: ext2fuse -u %s", err, m.Dir)
+	case strings.Contains(err.Error(), "/etc/mtab"):
+		return fmt.Errorf("%w; root can make that: ln -s /proc/self/mounts /etc/mtab", err)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("%w; \"findmnt -t fuse.ext2fuse\" lists what is mounted", err)
 	}
-	return fmt.Errorf("%w; \"findmnt -t fuse.ext2fuse\" lists what is mounted", err)
+	return err
 }
 
 // helperArgs translates what mount(8) and umount(8) call their helpers with, who are this

@@ -55,13 +55,14 @@ func TestUnmountOwnOnly(t *testing.T) {
 		t.Skip("needs fuse2fs")
 	}
 	img, mnt := ext2test.Make(t, ext2test.Options{}), mountPoint(t)
-	for _, words := range []string{"rw", "subtype=other", "subtype=other,fsname=some/where"} {
+	name := "some" + mnt // nobody else's
+	for _, words := range []string{"rw", "subtype=other", "subtype=other,fsname=" + name} {
 		if code, stderr := finish(t, command(t, "-o", words, img, mnt)); code != exitOK {
 			t.Fatalf("exit %d: %s", code, stderr)
 		}
 		target := mnt
 		if strings.Contains(words, "fsname") {
-			target = "some/where"
+			target = name
 		}
 		if code, stderr := finish(t, command(t, "-u", target)); code != exitOK || stderr != "" || isMounted(mnt) {
 			t.Errorf("-o %s: exit %d, still mounted: %v: %s", words, code, isMounted(mnt), stderr)
@@ -178,6 +179,7 @@ func TestSourceNames(t *testing.T) {
 	dir, bin, img := forUser(t)
 	mnt := filepath.Join(dir, "mnt")
 	for _, name := range []string{"a b,c\nd\t#ü\xff", `x\040,fsname=y\,z\`} {
+		name = filepath.Base(dir) + name // nobody else's
 		image := filepath.Join(dir, name)
 		copyFile(t, img, image, 0o666)
 		if err := os.Chmod(image, 0o666); err != nil {

@@ -266,6 +266,12 @@ func TestCancelOpen(t *testing.T) {
 		}
 		wantEnd(t, what, err)
 		said[strings.Split(err.Error(), " inode")[0]] = true
+		if strings.Contains(err.Error(), "finishing") { // as complete as a clean unmount leaves it
+			sb, err := ReadSuperblock(m, 0)
+			if err != nil || sb.HasIncompat(disk.IncompatRecover) || sb.HasCompat(disk.CompatHasJournal) || sb.State&disk.StateValid == 0 {
+				t.Errorf("%s: %v, features %#x %#x, state %#x", what, err, sb.FeatureCompat, sb.FeatureIncompat, sb.State)
+			}
+		}
 		if code, out := fsckInPlace(t, m.Clone(), "-p"); code > 1 {
 			t.Fatalf("%s: e2fsck -p: %d\n%s", what, code, out)
 		}

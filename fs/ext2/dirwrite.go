@@ -136,7 +136,7 @@ func (dir *Inode) appendDirBlock() (n uint64, buf *cache.Buffer, err error) {
 	if (n+1)<<fs.blockBits > 1<<32-uint64(fs.blockSize) {
 		return 0, nil, ErrNoSpace // i_size of a directory has 32 bits
 	}
-	dir.alloc.pieces = 1
+	dir.alloc.begin(1, dir.alloc.privileged)
 	run, err := (*blockMap)(dir).GetBlock(n, 1, true)
 	if err != nil {
 		return 0, nil, err

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/mpage"
 )
@@ -132,7 +133,7 @@ func (in *Inode) fill(ctx context.Context, mode uint32, off, n int64, o *WriteOp
 			case (off+n-1)>>bits > (size-1)>>bits:
 				return ErrNotSupported
 			}
-			in.alloc.privileged, in.alloc.pieces, in.alloc.fresh = o.Cred.reserved(in.fs), writePieces, in.alloc.fresh[:0]
+			in.alloc.begin(writePieces, o.Cred.reserved(in.fs))
 			start := at
 			at, err = in.fillLocked(at, end)
 			if err != nil && !errors.Is(err, errPause) {
@@ -162,14 +163,15 @@ func (in *Inode) fill(ctx context.Context, mode uint32, off, n int64, o *WriteOp
 // until end or until the operation's pieces are used up; it returns how far it came.
 func (in *Inode) fillLocked(at, end uint64) (uint64, error) {
 	m := (*blockMap)(in)
-	defer func() { in.fs.ckpt.MarkData(len(in.alloc.fresh) > 0) }()
 	for at < end {
 		r, err := m.GetBlock(at, min(end-at, writeChunk>>in.fs.blockBits|1), true)
 		if err != nil {
 			return at, err
 		}
 		if r.Flags&mpage.Allocated != 0 {
-			if err := in.fs.zeroBlocks(r.Block, r.Count); err != nil {
+			err := in.fs.zeroBlocks(r.Block, r.Count)
+			in.fs.ckpt.MarkData(true, cache.Extent{Block: r.Block, Count: r.Count})
+			if err != nil {
 				_, _ = m.freeRange(at, at+r.Count) // the first error counts
 				return at, in.fs.contentError(in.ino, int64(at)<<in.fs.blockBits, err)
 			}

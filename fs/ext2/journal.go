@@ -168,11 +168,13 @@ func (fs *FS) openOwnJournal(ctx context.Context) error {
 			err = j.SetFormat(f)
 		}
 	}
-	if fs.opts.NoJournal {
+	switch {
+	case isEnd(ctx, err):
+		return err
+	case fs.opts.NoJournal:
 		w.log = nil
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("the journal cannot be used: %w (-o nojournal does without it)", err)
 	}
 	return nil

@@ -48,15 +48,10 @@ func kernelUses(t testing.TB, img string, use func(dir string)) {
 // is there; of what was written since, each sector of 512 bytes is there or not. keep is
 // how probable it is for one write to be there at all; some of those are torn.
 func powerCut(dev *blockiotest.Recorder, log []blockiotest.Event, n int, rnd *rand.Rand, keep float64) *blockiotest.Mem {
-	synced := 0
-	for i := range n {
-		if log[i].Op == blockio.Sync {
-			synced = i + 1
-		}
-	}
 	m := dev.Base().Clone()
-	blockiotest.Apply(m, log[:synced]...)
-	for _, e := range log[synced:n] {
+	durable, atRisk := blockiotest.AtRisk(log[:n])
+	blockiotest.Apply(m, durable...)
+	for _, e := range atRisk {
 		switch {
 		case rnd.Float64() > keep:
 		case rnd.IntN(4) > 0:

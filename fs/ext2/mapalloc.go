@@ -61,14 +61,17 @@ func (m *blockMap) find(iblock uint64) (place, error) {
 // runs may still allocate.
 func (m *blockMap) getOrCreate(iblock, max uint64) (mpage.Run, error) {
 	r, err := m.GetBlock(iblock, max, false)
-	if err != nil || r.Flags&mpage.Mapped != 0 {
-		return r, err
+	if err == nil && r.Flags&mpage.Mapped == 0 {
+		if m.alloc.pieces == 0 {
+			return mpage.Run{}, errPause
+		}
+		m.alloc.pieces--
+		r, err = m.create(iblock, r.Count)
 	}
-	if m.alloc.pieces == 0 {
-		return mpage.Run{}, errPause
+	if err == nil {
+		m.alloc.placed = append(m.alloc.placed, cache.Extent{Block: r.Block, Count: r.Count})
 	}
-	m.alloc.pieces--
-	return m.create(iblock, r.Count)
+	return r, err
 }
 
 // create allocates up to max file blocks from iblock on, which is a hole, together with

@@ -158,12 +158,13 @@ func (in *Inode) writeTarget(target string) error {
 		in.raw.Size = uint64(len(target))
 		return nil
 	}
-	in.alloc.pieces = 1
+	in.alloc.begin(1, in.alloc.privileged)
 	p := append([]byte(target), 0)
-	if _, err := in.fs.engine.Write((*blockMap)(in), p, 0, int64(len(p))); err != nil {
+	_, err := in.fs.engine.Write((*blockMap)(in), p, 0, int64(len(p)))
+	in.markDataLocked()
+	if err != nil {
 		return err
 	}
-	in.fs.ckpt.MarkData(true)
 	in.raw.Size = uint64(len(target))
 	return nil
 }

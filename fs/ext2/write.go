@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/ext2fuse/ext2fuse/blockio"
+	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/mpage"
 )
@@ -29,6 +30,12 @@ type allocState struct {
 	pieces     int       // that may still be allocated in this operation
 	shrinking  bool      // blocks behind the end of the file are still to be freed
 	fresh      []freshRun
+	placed     []cache.Extent // where the operation's content goes
+}
+
+// begin starts an operation that may allocate so many pieces.
+func (a *allocState) begin(pieces int, privileged bool) {
+	a.pieces, a.privileged, a.fresh, a.placed = pieces, privileged, a.fresh[:0], a.placed[:0]
 }
 
 // freshRun are file blocks that this operation allocated.
@@ -103,7 +110,7 @@ func (in *Inode) writeLocked(p []byte, off int64, o *WriteOptions) (n int, err e
 	if err := in.zeroTailLocked(off); err != nil {
 		return 0, err
 	}
-	in.alloc.privileged, in.alloc.pieces, in.alloc.fresh = o.Cred.reserved(in.fs), writePieces, in.alloc.fresh[:0]
+	in.alloc.begin(writePieces, o.Cred.reserved(in.fs))
 	n, err = in.fs.engine.Write((*blockMap)(in), p, off, max(int64(in.raw.Size), off+int64(len(p))))
 	if err != nil && n < len(p) {
 		in.dropUnwrittenLocked(off, n)
@@ -111,7 +118,7 @@ func (in *Inode) writeLocked(p []byte, off int64, o *WriteOptions) (n int, err e
 	if n > 0 {
 		err = nil
 	}
-	in.fs.ckpt.MarkData(len(in.alloc.fresh) > 0)
+	in.markDataLocked()
 	if err != nil {
 		if !errors.Is(err, errRetry) && !errors.Is(err, ErrNoSpace) {
 			err = in.fs.contentError(in.ino, off, err)
@@ -131,6 +138,13 @@ func (in *Inode) writeLocked(p []byte, off int64, o *WriteOptions) (n int, err e
 		in.killPrivLocked()
 	}
 	return n, in.flushLocked()
+}
+
+// markDataLocked tells the checkpoint of the content that the operation wrote, or may have.
+func (in *Inode) markDataLocked() {
+	if len(in.alloc.placed) > 0 {
+		in.fs.ckpt.MarkData(len(in.alloc.fresh) > 0, in.alloc.placed...)
+	}
 }
 
 // dropUnwrittenLocked frees what was allocated for content from byte off on of which only
@@ -170,7 +184,7 @@ func (in *Inode) zeroBytesLocked(from, to int64) error {
 	bio := blockio.Bio{Op: blockio.Write, For: blockio.Data, Off: at, Vecs: [][]byte{make([]byte, to-from)}}
 	in.fs.dev.Submit(&bio)
 	// As fresh data: a size that makes these bytes content must not be durable before they are.
-	in.fs.ckpt.MarkData(true)
+	in.fs.ckpt.MarkData(true, cache.Extent{Block: block, Count: 1})
 	if bio.Err != nil {
 		return in.fs.contentError(in.ino, from, bio.Err)
 	}

@@ -15,7 +15,7 @@ import (
 const sector = 512
 
 // moment is when the power fails: n events of the log were submitted, cut says which of
-// those since the last completed sync are on the device. Cut 0 is all of them, which is
+// those that no sync has covered since are on the device. Cut 0 is all of them, which is
 // also what is there when only the daemon dies; others stand for a random choice each.
 type moment struct{ n, cut int }
 
@@ -30,8 +30,8 @@ type film struct {
 	// The reel: images as of the last moment asked for, as moments mostly come in order.
 	at     int
 	whole  *blockiotest.Mem // events before at
-	synced *blockiotest.Mem // events before from
-	from   int              // behind the last sync before at
+	synced *blockiotest.Mem // those of them that a sync made durable
+	atRisk []int            // the others
 }
 
 func newFilm(r *blockiotest.Recorder, seed uint64) *film {
@@ -41,7 +41,7 @@ func newFilm(r *blockiotest.Recorder, seed uint64) *film {
 }
 
 func (f *film) rewind() {
-	f.at, f.from, f.whole, f.synced = 0, 0, f.base.Clone(), f.base.Clone()
+	f.at, f.atRisk, f.whole, f.synced = 0, nil, f.base.Clone(), f.base.Clone()
 }
 
 // windTo brings the reel to n events.
@@ -52,16 +52,26 @@ func (f *film) windTo(n int) {
 	for ; f.at < n; f.at++ {
 		e := f.log[f.at]
 		blockiotest.Apply(f.whole, e)
-		if e.Op == blockio.Sync {
-			f.from, f.synced = f.at+1, f.whole.Clone()
+		if e.Op != blockio.Sync {
+			f.atRisk = append(f.atRisk, f.at)
+			continue
 		}
+		left := f.atRisk[:0]
+		for _, i := range f.atRisk {
+			if e.Covers(f.log[i]) {
+				blockiotest.Apply(f.synced, f.log[i])
+			} else {
+				left = append(left, i)
+			}
+		}
+		f.atRisk = left
 	}
 }
 
 // open is how many events of the first n may be lost.
 func (f *film) open(n int) int {
 	f.windTo(n)
-	return n - f.from
+	return len(f.atRisk)
 }
 
 // image is the device at a moment. What of it was lost is told in lost, for messages.
@@ -73,11 +83,14 @@ func (f *film) image(m moment) (image *blockiotest.Mem, lost []string) {
 	return f.develop(f.choice(m))
 }
 
-// choice says, for each event since the last sync, which of its sectors are there.
+// choice says, for each event at risk, which of its sectors are there.
 func (f *film) choice(m moment) [][]bool {
 	f.windTo(m.n)
 	rnd := rand.New(rand.NewPCG(f.seed, uint64(m.n)<<20|uint64(m.cut)))
-	events := f.log[f.from:m.n]
+	events := make([]blockiotest.Event, len(f.atRisk))
+	for i, at := range f.atRisk {
+		events[i] = f.log[at]
+	}
 	kept := make([][]bool, len(events))
 	for i, e := range events {
 		kept[i] = make([]bool, len(e.Split(sector)))
@@ -143,11 +156,11 @@ func tear(rnd *rand.Rand, kept []bool) {
 	}
 }
 
-// develop makes the image that a choice leaves, from the last sync on.
+// develop makes the image that a choice leaves.
 func (f *film) develop(kept [][]bool) (image *blockiotest.Mem, lost []string) {
 	image = f.synced.Clone()
 	for i, sectors := range kept {
-		e := f.log[f.from+i]
+		e := f.log[f.atRisk[i]]
 		n := count(sectors)
 		switch {
 		case n == len(sectors):
@@ -160,7 +173,7 @@ func (f *film) develop(kept [][]bool) (image *blockiotest.Mem, lost []string) {
 				}
 			}
 		}
-		lost = append(lost, fmt.Sprintf("%d %s %s at %d+%d: %s", f.from+i, e.Op, e.For, e.Off, e.Len, lostPart(sectors, n)))
+		lost = append(lost, fmt.Sprintf("%d %s %s at %d+%d: %s", f.atRisk[i], e.Op, e.For, e.Off, e.Len, lostPart(sectors, n)))
 	}
 	return image, lost
 }

@@ -126,7 +126,7 @@ func (s *setup) run(t testing.TB) *runner {
 	}
 	r.row = row{work: s.work.name, name: s.name, block: s.image.BlockSize, ops: len(d.ops), events: len(f.log)}
 	for _, e := range f.log {
-		if e.Len == 0 {
+		if e.Op == blockio.Sync {
 			r.row.syncs++
 		}
 	}
@@ -290,7 +290,7 @@ func (r *runner) recoveryCut(image *blockiotest.Mem, f *found) string {
 func (r *runner) report(m moment, image *blockiotest.Mem, lost []string, lo, hi int, complaint string) {
 	var b strings.Builder
 	complaint = complaint[:min(len(complaint), 4000)]
-	fmt.Fprintf(&b, "%s, %s, at %v of %d events (last sync before event %d):\n%s\n", r.s.work.name, r.s.name, m, len(r.j.film.log), r.j.film.from, complaint)
+	fmt.Fprintf(&b, "%s, %s, at %v of %d events, %d of them at risk:\n%s\n", r.s.work.name, r.s.name, m, len(r.j.film.log), r.j.film.open(m.n), complaint)
 	if len(lost) > 0 {
 		fmt.Fprintf(&b, "with no more lost than\n\t%s\n", strings.Join(lost[:min(len(lost), 20)], "\n\t"))
 	}

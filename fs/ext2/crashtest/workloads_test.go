@@ -33,6 +33,7 @@ var workloads = []workload{
 	{"tmpfile", tmpfiles},
 	{"open-unlinked", openUnlinked},
 	{"reuse", reuse},
+	{"small", smallFiles},
 	{"mix", mixed},
 	{"mounts", mounts},
 	{"parallel", parallel},
@@ -367,6 +368,50 @@ func reuse(d *driver) {
 		d.write(p, 0, 200_000)
 		d.fsync(p)
 		d.unlink(fmt.Sprint("/content", (i+1)%3))
+	}
+}
+
+// smallFiles: what a mail or a database server does: little files, each synced, and patched
+// in place, with and without a sync, or by more than the journal takes; their blocks become
+// other files', tables, directories, targets of links.
+func smallFiles(d *driver) {
+	d.file("/big")
+	for i := range 24 * d.scale {
+		p := fmt.Sprint("/s", i%7)
+		switch step := d.rnd.IntN(10); {
+		case d.lookup(p) == nil || step == 0:
+			d.unlink(p)
+			d.file(p)
+			d.write(p, 0, 1+d.rnd.Int64N(12_000))
+			d.fsync(p)
+		case step == 1:
+			d.unlink(p)
+			d.syncAll()
+			d.create(p+"-link", disk.ModeSymlink|0o777, strings.Repeat("to/", 30))
+			d.mkdir(p + "-dir")
+		case step == 2:
+			d.unlink(p + "-link")
+			d.rmdir(p + "-dir")
+		case step == 3:
+			d.write("/big", d.rnd.Int64N(20_000), 300_000)
+		case step == 4:
+			d.unlink("/big")
+			d.file("/big")
+		case step == 5:
+			d.truncate(p, d.rnd.Int64N(9_000))
+		case step == 6:
+			d.fallocate(p, []uint32{ext2.FallocPunchHole | ext2.FallocKeepSize, ext2.FallocZeroRange}[d.rnd.IntN(2)], d.rnd.Int64N(6_000), 1+d.rnd.Int64N(6_000))
+		default: // the log has copies of what is overwritten
+			d.write(p, d.rnd.Int64N(8_000), 1+d.rnd.Int64N(3_000))
+		}
+		switch d.rnd.IntN(8) {
+		case 0, 1, 2:
+			d.fsync(p)
+		case 3:
+			d.tick()
+		case 4:
+			d.sometimes(3)
+		}
 	}
 }
 

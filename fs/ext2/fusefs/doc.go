@@ -29,6 +29,12 @@
 // path by somebody who does not own the root directory costs one GETXATTR (seen with
 // Linux 6.18), unless the file system is mounted with noacl.
 //
+// # Signals
+//
+// A request is carried out to its end whatever signal comes for who asked, as on the kernel's
+// own file systems; but for FALLOCATE and FITRIM, which may take minutes, and end when he is
+// killed. See toTheEnd and killable.
+//
 // # Errors
 //
 // Every status is an errno that ext2.Errno gave. ENOSYS is used only where the kernel

@@ -155,7 +155,7 @@ func TestMountPointMessages(t *testing.T) {
 		want string
 		err  error
 	}{
-		{filepath.Join(dir, "none"), "the mount point does not exist; make the directory first", unix.ENOENT},
+		{filepath.Join(dir, "none"), "the mount point does not exist; make it first: mkdir " + filepath.Join(dir, "none"), unix.ENOENT},
 		{file, "the mount point is not a directory", unix.ENOTDIR},
 		{filepath.Join(file, "x"), "the mount point cannot be used: not a directory", unix.ENOTDIR},
 	} {

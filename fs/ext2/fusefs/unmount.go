@@ -31,7 +31,7 @@ func Unmount(target string, o UnmountOptions) error {
 		return err
 	}
 	server := serverOf(m.Minor)
-	if !ours(m, server) {
+	if !ours(m, server) && !(server == "" && answers(m)) {
 		return &MountError{Dir: m.Mountpoint, Err: ErrNotOurs,
 			Reason: "not mounted by ext2fuse: the file system is of type " + m.FSType + "; umount(8) unmounts it"}
 	}
@@ -81,17 +81,17 @@ func cutOff(m *mountinfo.Info, helped bool) error {
 }
 
 // ours tells whether this program mounted a file system: it is of its type, or, as subtype=
-// may have named it differently, its server is this program, or answers as it does.
+// may have named it differently, its server is this program.
 func ours(m *mountinfo.Info, server connection) bool {
-	switch {
-	case m.FSType == "fuse."+Subtype:
-		return true
-	case !strings.HasPrefix(m.FSType, "fuse."):
+	return m.FSType == "fuse."+Subtype || strings.HasPrefix(m.FSType, "fuse.") && server != "" && server.isOurProgram()
+}
+
+// answers tells whether the server of a mount, whom the kernel does not tell, answers as this
+// program does. It may be anything, and one that hangs, too.
+func answers(m *mountinfo.Info) bool {
+	if !strings.HasPrefix(m.FSType, "fuse.") {
 		return false
-	case server != "":
-		return server.isOurProgram()
 	}
-	// The server may be anything, and one that hangs, too.
 	answer := make(chan bool, 1)
 	go func() {
 		n, err := unix.Getxattr(m.Mountpoint, StatsXattr, nil)
@@ -148,7 +148,7 @@ func waitUnlocked(image string, pause func()) {
 }
 
 // Ours tells whether this program mounted what is mounted on target, a mount point or the
-// source of a mount.
+// source of a mount, as far as can be told without asking its server.
 func Ours(target string) bool {
 	m, err := findMount(target)
 	return err == nil && ours(m, serverOf(m.Minor))

@@ -28,17 +28,25 @@ type LogOptions struct {
 // What is durable when:
 //
 //   - A commit block follows, with a sync in between, the blocks of its transaction and
-//     all file data written before. The sync is left out where the transaction reaches
-//     no fresh data block, its checksum shows what is missing (AsyncCommit), and the
-//     transaction before it is durable: only the last one of a log may be torn.
+//     all file content written before. The sync is left out, and the transaction sealed,
+//     where it reaches no fresh content but what it has copies of, its checksum shows what
+//     is missing (AsyncCommit), and the transaction before it is durable: only the last
+//     one of a log may be torn.
+//
 //   - A snapshot that nobody waits for has no sync behind its commit block. The next
 //     transaction's has the effect.
+//
 //   - Blocks go to their places when the transactions that they are in are durable; log
 //     blocks are used again when those are durable in their places and the journal
 //     superblock says so, durably, too.
 //
-// A revoke record is made for a freed block that the log has a copy of; for others there
-// is nothing to revoke. So no epoch has more of them than the log has blocks.
+//   - A little file content that somebody waits for goes into the transaction, too: then
+//     that alone has to become durable. The content is in its place as well, where it is
+//     durable before the log is used again.
+//
+// A revoke record is made for a freed block that the log has a copy of, and for a block of
+// content that it has a copy of and that was written again, unless a newer copy follows; for
+// others there is nothing to revoke. So no epoch has more of them than the log has blocks.
 type Log struct {
 	j *Journal
 	o LogOptions
@@ -47,10 +55,13 @@ type Log struct {
 	seq     uint32 // and its sequence
 	used    uint32 // log blocks from the tail to the head
 	durable bool   // of all that was written to the log
+	loose   bool   // there is file content that is neither durable nor in the log
 	last    time.Time
 	failed  error
 
-	homes map[uint64]pending // blocks that the log has copies of, not revoked since
+	// What the log has copies of that are not revoked, by block.
+	homes map[uint64]pending  // metadata, which is not in its place yet
+	data  map[uint64]struct{} // file content, which is, but need not be durable there
 	ready readiness
 }
 
@@ -70,7 +81,8 @@ func NewLog(j *Journal, o LogOptions) (*Log, error) {
 	if j.Dirty() {
 		return nil, fmt.Errorf("the journal has to be replayed before it can be used")
 	}
-	l := &Log{j: j, o: o, head: j.First(), seq: j.sb.Sequence, durable: true, homes: map[uint64]pending{}}
+	l := &Log{j: j, o: o, head: j.First(), seq: j.sb.Sequence, durable: true,
+		homes: map[uint64]pending{}, data: map[uint64]struct{}{}}
 	l.ready.init(j, o.Strange)
 	return l, nil
 }
@@ -104,27 +116,49 @@ func (l *Log) Write(s *cache.Snapshot) error {
 
 func (l *Log) write(s *cache.Snapshot) error {
 	t := l.transaction(s)
-	if len(t.Blocks) == 0 && len(t.Revokes) == 0 {
-		s.Settle()
-		if s.Durable && (s.AnyData || !l.durable) {
-			return l.sync()
-		}
-		return nil
+	if len(t.Blocks) == 0 && len(t.Revokes) == 0 && !s.HasContent() {
+		return l.nothing(s)
 	}
-	if l.j.Need(len(t.Blocks), len(t.Revokes)) >= l.j.Size()-l.used {
+	content := l.loggable(s)
+	if l.j.Need(len(t.Blocks)+len(content), len(t.Revokes)+len(l.data)) >= l.j.Size()-l.used {
 		if err := l.empty(); err != nil {
 			return err
 		}
 		t.Revokes = nil // nothing is left of what they revoke
 	}
+	// The checksum does not cover revoke records: torn, one would revoke what it should not.
+	f := l.j.format
+	sealed := f.Checksum == ChecksumV1 && f.Async && len(t.Revokes) == 0 && l.durable &&
+		l.ready.covers(l.head, l.j.Need(len(t.Blocks)+len(content), 0))
+	if s.HasContent() && !(sealed && l.addContent(t, content)) {
+		content = nil
+		l.loose = true
+		t.Revokes = l.stale(s, t.Revokes)
+		sealed = sealed && len(t.Revokes) == 0 && !s.FreshData
+		if len(t.Blocks) == 0 && len(t.Revokes) == 0 {
+			return l.nothing(s)
+		}
+	}
 	e, err := l.j.Encode(t, l.head)
 	if err != nil {
 		return err
 	}
-	if err := l.commit(t, e, s); err != nil {
+	if err := l.commit(e, sealed, s.Durable); err != nil {
 		return err
 	}
 	l.committed(t, e, s)
+	for _, block := range content {
+		l.data[block] = struct{}{}
+	}
+	return nil
+}
+
+// nothing is the end of a snapshot that needs no transaction.
+func (l *Log) nothing(s *cache.Snapshot) error {
+	s.Settle()
+	if s.Durable && (l.loose || !l.durable) {
+		return l.sync()
+	}
 	return nil
 }
 
@@ -150,30 +184,36 @@ func newest(a, b time.Time) time.Time {
 	return a
 }
 
-// commit writes a transaction, and makes it durable if s wants it.
-func (l *Log) commit(t *Transaction, e *Encoded, s *cache.Snapshot) error {
-	f := l.j.format
-	// The checksum does not cover revoke records: torn, one would revoke what it should not.
-	sealed := f.Checksum == ChecksumV1 && f.Async && !s.FreshData && len(t.Revokes) == 0 &&
-		l.durable && l.ready.covers(l.head, e.Blocks)
-	body := append(e.Body, l.ready.zero(l.head, e.Next)...)
+// commit writes a transaction, and makes it durable if somebody waits for that. Where
+// nothing else has to become durable with it, only it does: the host need not write what it
+// has of file content.
+func (l *Log) commit(e *Encoded, sealed, durable bool) error {
+	bios := append(e.Body, l.ready.zero(l.head, e.Next)...)
 	l.durable = false
-	var err error
-	if sealed {
-		err = l.submit(append(body, e.Commit)...)
-	} else {
-		if err = l.submit(body...); err == nil {
-			err = l.sync()
+	if !sealed {
+		if err := l.submit(bios...); err != nil {
+			return err
 		}
-		l.durable = false
-		if err == nil {
-			err = l.submit(e.Commit)
+		if err := l.sync(); err != nil {
+			return err
 		}
+		bios, l.durable = nil, false
 	}
-	if err == nil && s.Durable {
-		err = l.sync()
+	alone := durable && !l.loose && !l.o.NoBarrier
+	bios = append(bios, e.Commit)
+	for _, b := range bios {
+		b.Durable = alone
 	}
-	return err
+	err := l.submit(bios...)
+	switch {
+	case err != nil || !durable:
+		return err
+	case alone:
+		l.durable = true
+		l.ready.synced()
+		return nil
+	}
+	return l.sync()
 }
 
 // committed notes a transaction that is written.
@@ -184,8 +224,12 @@ func (l *Log) committed(t *Transaction, e *Encoded, s *cache.Snapshot) {
 			delete(l.homes, home)
 		}
 	}
+	for _, home := range t.Revokes {
+		delete(l.data, home)
+	}
 	for i := range s.Blocks {
 		home := s.Blocks[i].Block
+		delete(l.data, home)
 		if p, ok := l.homes[home]; ok {
 			p.s.SettleBlock(p.i)
 		}
@@ -213,24 +257,25 @@ func (l *Log) empty() error {
 	if err := l.bringHome(); err != nil {
 		return err
 	}
-	if err := l.submit(l.j.Tail(l.head, l.seq)); err != nil {
-		return err
-	}
-	if err := l.sync(); err != nil {
+	tail := l.j.Tail(l.head, l.seq)
+	tail.Durable = !l.o.NoBarrier
+	if err := l.submit(tail); err != nil {
 		return err
 	}
 	l.used = 0
+	clear(l.data)
 	return nil
 }
 
-// bringHome writes all blocks to their places, durably, once the log is.
+// bringHome writes all blocks to their places, durably, once the log is. Content that the
+// log has copies of is there, and becomes durable with them.
 func (l *Log) bringHome() error {
 	if !l.durable {
 		if err := l.sync(); err != nil {
 			return err
 		}
 	}
-	if len(l.homes) == 0 {
+	if len(l.homes) == 0 && len(l.data) == 0 {
 		return nil
 	}
 	blocks := make([]cache.DirtyBlock, 0, len(l.homes))
@@ -280,13 +325,16 @@ func (l *Log) sync() error {
 			return fmt.Errorf("a transaction of the journal cannot be made durable: %w", err)
 		}
 	}
-	l.durable = true
+	l.durable, l.loose = true, false
 	l.ready.synced()
 	return nil
 }
 
 func (l *Log) submit(bios ...*blockio.Bio) error {
-	l.j.dev.Submit(bios...)
+	plug := blockio.NewPlug(l.j.dev)
+	plug.Add(bios...)
+	plug.Flush()
+	plug.Release()
 	for _, b := range bios {
 		if b.Err != nil {
 			return fmt.Errorf("the journal cannot be written: %w", b.Err)

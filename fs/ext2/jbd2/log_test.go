@@ -21,7 +21,7 @@ import (
 type use struct {
 	data  bool
 	since uint64 // epoch in which it was allocated
-	last  uint64 // epoch of its last change; of data, in memory only
+	last  uint64 // epoch of its last change
 }
 
 // logModel uses a log as a file system does: blocks are metadata, file content, or free,
@@ -36,6 +36,7 @@ type logModel struct {
 	tidy  bool   // blocks go to their places now and then, not only when the log is full
 
 	epoch   uint64
+	early   []uint64          // content that the next epoch has written already
 	now     map[uint64]use    // used blocks
 	freed   map[uint64]uint64 // by the epoch that freed them, until that is durable
 	free    []uint64
@@ -144,6 +145,18 @@ func (m *logModel) step() {
 			changed[b] = true
 		}
 	}
+	write := func(b uint64, fresh bool) {
+		if fresh {
+			m.now[b] = use{data: true, since: m.epoch}
+		}
+		m.now[b] = use{data: true, since: m.now[b].since, last: m.epoch}
+		s.Content = append(s.Content, cache.Extent{Block: b, Count: 1})
+		s.FreshData = s.FreshData || fresh
+	}
+	for _, b := range m.early {
+		write(b, false)
+	}
+	m.early = nil
 	busy := m.rng.IntN(3) == 0
 	for range m.some(busy) { // free
 		b, ok := m.pick(m.rng.IntN(2) == 0)
@@ -165,21 +178,32 @@ func (m *logModel) step() {
 		b := m.free[i]
 		m.free = append(m.free[:i], m.free[i+1:]...)
 		data := m.rng.IntN(2) == 0
-		m.now[b] = use{data: data, since: m.epoch}
 		if data {
 			m.put(m.dev, b, m.epoch)
-			s.AnyData, s.FreshData = true, true
+			write(b, true)
 		} else {
+			m.now[b] = use{since: m.epoch}
 			changed[b] = true
 		}
 	}
-	if b, ok := m.pick(true); ok && m.rng.IntN(2) == 0 { // overwrite
-		m.put(m.dev, b, m.epoch)
-		s.AnyData = true
+	for range m.rng.IntN(4) { // overwrite
+		if b, ok := m.pick(true); ok {
+			m.put(m.dev, b, m.epoch)
+			write(b, false)
+		}
+	}
+	if m.rng.IntN(8) == 0 {
+		s.Content, s.MoreData = nil, true
 	}
 	for _, b := range slices.Sorted(maps.Keys(changed)) {
 		m.now[b] = use{since: m.now[b].since, last: m.epoch}
 		s.Blocks = append(s.Blocks, cache.DirtyBlock{Block: b, Data: blockOf(b, m.epoch, m.life)})
+	}
+	for range m.rng.IntN(3) { // the next epoch does not wait
+		if b, ok := m.pick(true); ok {
+			m.put(m.dev, b, m.epoch+1)
+			m.early = append(m.early, b)
+		}
 	}
 	if err := m.log.Write(s); err != nil {
 		m.t.Fatal(err)
@@ -210,23 +234,30 @@ func (m *logModel) check(image *blockiotest.Mem, n int) error {
 	word := func(b uint64, at int64) uint64 {
 		return binary.LittleEndian.Uint64(image.Bytes(int64(b)*1024+at, 8))
 	}
-	epoch := word(clockBlock, 16)
+	epoch, durable := word(clockBlock, 16), uint64(0)
 	for _, d := range m.durable {
-		if d.events <= n && epoch < d.epoch {
-			return fmt.Errorf("epoch %d was durable, %d came out", d.epoch, epoch)
+		if d.events <= n {
+			durable = d.epoch
 		}
+	}
+	if epoch < durable {
+		return fmt.Errorf("epoch %d was durable, %d came out", durable, epoch)
 	}
 	if epoch >= uint64(len(m.history)) {
 		return fmt.Errorf("epoch %d came out, there were %d", epoch, len(m.history))
 	}
 	for b, u := range m.history[epoch] {
+		oldest := u.since // that content may be
+		if d := m.history[durable][b]; u.data && d.data && d.since == u.since {
+			oldest = d.last
+		}
 		for at := int64(0); at < 1024; at += 512 {
 			owner, version := word(b, at+8), word(b, at+16)
 			switch {
 			case owner != b || word(b, at+24) != m.life:
 				return fmt.Errorf("epoch %d: block %d holds %d's", epoch, b, owner)
-			case u.data && version < u.since:
-				return fmt.Errorf("epoch %d: content block %d, allocated in %d, holds what it was in %d", epoch, b, u.since, version)
+			case u.data && version < oldest:
+				return fmt.Errorf("epoch %d, %d durable: content block %d, allocated in %d, durable as of %d, holds what it was in %d", epoch, durable, b, u.since, oldest, version)
 			case !u.data && version != u.last:
 				return fmt.Errorf("epoch %d: block %d, changed in %d, is as of %d", epoch, b, u.last, version)
 			}
@@ -240,16 +271,11 @@ func (m *logModel) check(image *blockiotest.Mem, n int) error {
 
 // cut is the image as a power cut after n events may leave it.
 func (m *logModel) cut(log []blockiotest.Event, n int) *blockiotest.Mem {
-	synced := 0
-	for i := range n {
-		if log[i].Op == blockio.Sync {
-			synced = i + 1
-		}
-	}
 	image := m.dev.Base().Clone()
-	blockiotest.Apply(image, log[:synced]...)
+	durable, atRisk := blockiotest.AtRisk(log[:n])
+	blockiotest.Apply(image, durable...)
 	keep := []float64{0.1, 0.5, 0.9, 1}[m.rng.IntN(4)]
-	for _, e := range log[synced:n] {
+	for _, e := range atRisk {
 		pieces := []blockiotest.Event{e}
 		if m.rng.IntN(4) == 0 {
 			pieces = e.Split(512)

@@ -12,8 +12,13 @@ type readiness struct {
 	written uint32 // before this one, once a sync is through
 }
 
-// readyChunk is how far ahead zeros are written, in bytes.
-const readyChunk = 256 << 10
+// How far ahead zeros are written, in bytes: as far again as the log has come, within
+// bounds. For the host that is an allocation, which whoever waits for the transaction has to
+// wait for as well.
+const (
+	minReadyChunk = 256 << 10
+	maxReadyChunk = 1 << 20
+)
 
 func (r *readiness) init(j *Journal, strange bool) {
 	*r = readiness{j: j, upTo: j.sb.MaxLen, written: j.sb.MaxLen}
@@ -42,7 +47,8 @@ func (r *readiness) zero(at, next uint32) (bios []*blockio.Bio) {
 	case next < at: // it went round: all up to the end is its own
 		r.written = j.sb.MaxLen
 	}
-	chunk := max(uint32(readyChunk/j.blockSize), 1)
+	size := uint32(j.blockSize)
+	chunk := max(min(max((r.written-j.sb.First)*size, minReadyChunk), maxReadyChunk)/size, 1)
 	if r.written == j.sb.MaxLen || r.written > end+chunk/2 {
 		return nil
 	}

@@ -82,7 +82,7 @@ func (j *Journal) Replay(ctx context.Context) (Result, error) {
 
 // Discard makes the journal clean, durably, without replaying what it holds, and gives the
 // number of its transactions. A journal with a fault before the end of its log is an error,
-// and nothing is written.
+// and so is the end of ctx while it is read; nothing is written then.
 func (j *Journal) Discard(ctx context.Context) (transactions int, err error) {
 	if !j.Dirty() {
 		return 0, nil

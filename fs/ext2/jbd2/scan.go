@@ -3,6 +3,7 @@ package jbd2
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 )
 
 // extentOfLog is what a scan found: the complete transactions first to end-1, in the
@@ -47,7 +48,7 @@ func (j *Journal) scan(ctx context.Context) (extentOfLog, error) {
 	s.log = extentOfLog{first: s.seq, end: s.seq, start: s.at, head: s.at}
 	for s.log.stop == "" {
 		if err := ctx.Err(); err != nil {
-			return s.log, ended(err)
+			return s.log, fmt.Errorf("reading the journal: %w", err)
 		}
 		if err := s.step(); err != nil {
 			return s.log, err
