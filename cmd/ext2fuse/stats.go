@@ -105,8 +105,8 @@ func (c *call) printStats(s *fusefs.Stats) {
 			k.Count, k.Durable, k.Blocks, last, w[0], w[2], p[0], p[2])
 	}
 	p := s.Process
-	c.printf("process: %d goroutines, %d threads, %d descriptors; %s resident, %s at most\n",
-		p.Goroutines, p.Threads, p.Descriptors, humanBytes(p.Resident), humanBytes(p.ResidentMost))
+	c.printf("process: %d goroutines, %d threads, %d descriptors; %s resident, %s at most, %s of it live\n",
+		p.Goroutines, p.Threads, p.Descriptors, humanBytes(p.Resident), humanBytes(p.ResidentMost), humanBytes(p.Live))
 }
 
 func latencyCells(l fusefs.LatencyStat) []string {

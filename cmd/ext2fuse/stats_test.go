@@ -87,7 +87,7 @@ func TestStats(t *testing.T) {
 		if err != nil || p.Descriptors != len(fds) {
 			t.Errorf("%d descriptors, the daemon has %d (%v)", p.Descriptors, len(fds), err)
 		}
-		if p.Goroutines < 3 || p.Threads < 2 || p.Resident < 1<<20 || p.ResidentMost < p.Resident {
+		if p.Goroutines < 3 || p.Threads < 2 || p.Resident < 1<<20 || p.Live < 0 || p.Live > p.ResidentMost || p.ResidentMost < p.Resident {
 			t.Errorf("%+v", p)
 		}
 		text := output(t, "stats", dir)

@@ -231,6 +231,49 @@ func TestDirLoops(t *testing.T) {
 	wantDamage(t, err, log, "stands in directory inode 21 already")
 }
 
+// TestParentOfKeptDirectory: where a directory was found is known as long as it is kept, in
+// memory or not, and no longer.
+func TestParentOfKeptDirectory(t *testing.T) {
+	const a, b = 21, 22
+	img := craft(t, 1024)
+	img.dir(RootIno, namedIno{"a", a}, namedIno{"b", b})
+	img.dir(a, namedIno{"b", b})
+	img.dir(b)
+	fs, log := img.logged()
+	fs.inodes.maxIdle = 0
+	parents := func() (n int) {
+		for i := range fs.inodes.shards {
+			n += len(fs.inodes.shards[i].parents)
+		}
+		return n
+	}
+	in, err := fs.InodeByPath("a/b", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Keep()
+	if all, _ := inodesInMemory(fs); all != 0 || parents() != 1 {
+		t.Errorf("%d inodes in memory, %d parents of others", all, parents())
+	}
+	for range 2 {
+		_, err = fs.InodeByPath("b", true)
+		wantDamage(t, err, log, "stands in directory inode 21 already")
+	}
+	if in, err = fs.InodeByPath("a/b", true); err != nil {
+		t.Fatal(err)
+	}
+	fs.Forget(b, 1)
+	in.Put()
+	if in, err = fs.InodeByPath("b", true); err != nil {
+		t.Fatalf("the other place was forgotten: %v", err)
+	}
+	in.Keep()
+	fs.Forget(b, 1)
+	if all, _ := inodesInMemory(fs); all != 0 || parents() != 0 {
+		t.Errorf("%d inodes in memory, %d parents", all, parents())
+	}
+}
+
 // TestBadEntries: names that lead to inodes that cannot be.
 func TestBadEntries(t *testing.T) {
 	img := craft(t, 1024)

@@ -23,7 +23,9 @@ type inodeShard struct {
 	inodes map[uint32]*Inode
 	idle   Inode // list head: idle.next was used last, idle.prev is the next to go
 	nIdle  int
-	_      [64]byte // keeps neighbours' locks out of each other's cache line
+	// parents is dirData.parent of directories that left memory and that somebody keeps.
+	parents map[uint32]uint32
+	_       [64]byte // keeps neighbours' locks out of each other's cache line
 }
 
 // loadState says how far reading an inode has come.
@@ -43,7 +45,7 @@ func (t *inodeTable) init(maxBytes int64) {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.loaded.L = &sh.mu
-		sh.inodes = make(map[uint32]*Inode)
+		sh.inodes, sh.parents = make(map[uint32]*Inode), make(map[uint32]uint32)
 		sh.idle.prev, sh.idle.next = &sh.idle, &sh.idle
 	}
 }
@@ -69,6 +71,10 @@ func (t *inodeTable) get(fs *FS, ino uint32) (*Inode, error) {
 		return in, nil
 	}
 	in := &Inode{fs: fs, ino: ino, refs: 1, kept: uint64(t.away.get(ino))}
+	if parent, ok := sh.parents[ino]; ok {
+		in.dir.data(fs).parent.Store(parent)
+		delete(sh.parents, ino)
+	}
 	sh.inodes[ino] = in
 	t.away.set(ino, 0)
 	sh.mu.Unlock()
@@ -102,7 +108,10 @@ func (t *inodeTable) release(ino uint32, n uint64) {
 	sh.mu.Lock()
 	in := sh.inodes[ino]
 	if in == nil {
-		t.away.set(ino, uint32(max(uint64(t.away.get(ino)), n)-n))
+		kept := uint32(max(uint64(t.away.get(ino)), n) - n)
+		if t.away.set(ino, kept); kept == 0 {
+			delete(sh.parents, ino)
+		}
 		sh.mu.Unlock()
 		return
 	}
@@ -190,18 +199,21 @@ func (t *inodeTable) put(in *Inode) {
 	}
 }
 
-// mayLeave tells whether there is nothing to an unreferenced inode but what the image has. A
-// directory that somebody keeps remembers where it was found; what is on its way to be
-// deleted stands on the list of orphans.
+// mayLeave tells whether there is nothing to an unreferenced inode but what the image has, or
+// else what drop remembers. What is on its way to be deleted stands on the list of orphans.
 func (in *Inode) mayLeave() bool {
-	return in.kept == 0 || in.kept <= math.MaxUint32 && !in.IsDir() && !in.nameless.Load() && !in.orphan.Load()
+	return in.kept == 0 || in.kept <= math.MaxUint32 && !in.nameless.Load() && !in.orphan.Load()
 }
 
 // drop takes an inode out of memory. The shard is locked.
 func (t *inodeTable) drop(sh *inodeShard, in *Inode) {
 	delete(sh.inodes, in.ino)
-	if in.kept > 0 {
-		t.away.set(in.ino, uint32(in.kept))
+	if in.kept == 0 {
+		return
+	}
+	t.away.set(in.ino, uint32(in.kept))
+	if d := in.dir.p.Load(); d != nil && d.parent.Load() != 0 {
+		sh.parents[in.ino] = d.parent.Load()
 	}
 }
 

@@ -3,6 +3,7 @@
 package ext2
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -105,7 +106,7 @@ func TestKeptInodes(t *testing.T) {
 	const n = 1000
 	inos := make([]uint32, n)
 	for i := range inos {
-		f := w.create(name(i), disk.ModeReg|0o644)
+		f := w.create(name(i), []uint32{disk.ModeReg | 0o644, disk.ModeDir | 0o755}[i%2])
 		inos[i] = f.Ino()
 		f.Ref()
 		f.Keep()
@@ -125,7 +126,8 @@ func TestKeptInodes(t *testing.T) {
 	free := func() int64 { must(0, w.fs.Sync(ctx))(t); return int64(w.fs.Statfs().FreeInodes) }
 	before := free()
 	for i, ino := range inos {
-		w.wantErr("unlink", w.root.Unlink(ctx, name(i)), nil)
+		remove := []func(context.Context, string) error{w.root.Unlink, w.root.Rmdir}[i%2]
+		w.wantErr("remove", remove(ctx, name(i)), nil)
 		w.fs.Forget(ino, 1)
 		if in := must(w.fs.Inode(ino))(t); in.Attr().Nlink != 0 {
 			t.Fatalf("inode %d has %d links", ino, in.Attr().Nlink)

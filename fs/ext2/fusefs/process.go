@@ -6,12 +6,17 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	rt "runtime/metrics"
 	"strings"
 )
 
 // processStat looks at this process.
 func processStat() ProcessStat {
 	p := ProcessStat{Goroutines: runtime.NumGoroutine()}
+	live := []rt.Sample{{Name: "/gc/heap/live:bytes"}}
+	if rt.Read(live); live[0].Value.Kind() == rt.KindUint64 {
+		p.Live = int64(live[0].Value.Uint64())
+	}
 	if d, err := os.Open("/proc/self/fd"); err == nil {
 		names, _ := d.Readdirnames(-1)
 		_ = d.Close()

@@ -89,4 +89,5 @@ type ProcessStat struct {
 	Descriptors  int   `json:"descriptors"`
 	Resident     int64 `json:"resident_bytes"`
 	ResidentMost int64 `json:"resident_most_bytes"` // since its start
+	Live         int64 `json:"live_bytes"`          // of the heap, as the last garbage collection found it
 }

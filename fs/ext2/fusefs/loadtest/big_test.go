@@ -59,16 +59,30 @@ func blocksOf(files map[string][]byte) (commands []string) {
 	return commands
 }
 
-// A tree of many files (a million in the soak) is made, found again, and removed.
+// A tree of many files (a million in the soak) is made, found again, and removed, and one of
+// many directories (a hundred thousand).
 func TestManyFiles(t *testing.T) {
 	dirs, files := 20, 100
-	if *long {
-		dirs, files = 1000, 1000
-	}
 	o := ext2test.Options{BlockSize: 1024, Size: 64 << 20}
 	if *long {
+		dirs, files = 1000, 1000
 		o = ext2test.Options{BlockSize: 4096, Size: 8 << 30, Inodes: 1_100_000}
 	}
+	many(t, o, dirs, files, func(fd int, name string) error { return unix.Mknodat(fd, name, unix.S_IFREG|0o644, 0) })
+}
+
+func TestManyDirectories(t *testing.T) {
+	dirs, below := 20, 100
+	o := ext2test.Options{BlockSize: 1024, Size: 64 << 20}
+	if *long {
+		dirs, below = 100, 1000
+		o = ext2test.Options{BlockSize: 1024, Size: 1 << 30, Inodes: 120_000}
+	}
+	many(t, o, dirs, below, func(fd int, name string) error { return unix.Mkdirat(fd, name, 0o755) })
+}
+
+// many has so many directories with so many of what make makes in each.
+func many(t *testing.T, o ext2test.Options, dirs, each int, make func(fd int, name string) error) {
 	m := newMount(t, o)
 	begun := time.Now()
 	for i := range dirs {
@@ -76,19 +90,19 @@ func TestManyFiles(t *testing.T) {
 		must(t, os.Mkdir(dir, 0o755))
 		fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_RDONLY, 0)
 		must(t, err)
-		for k := range files {
-			must(t, unix.Mknodat(fd, fmt.Sprint("file-", k), unix.S_IFREG|0o644, 0))
+		for k := range each {
+			must(t, make(fd, fmt.Sprint("name-", k)))
 		}
 		must(t, unix.Close(fd))
 	}
-	t.Logf("%d files made in %v", dirs*files, time.Since(begun))
+	t.Logf("%d made in %v", dirs*each, time.Since(begun))
 	m.small("making them")
 	m.finish()
 	m.mount()
 	for range 2 { // the second time from what the kernel remembers, as far as it does
 		begun = time.Now()
-		if n := strings.Count(run(t, m.dir, "find", ".", "-name", "file-*", "-size", "-1"), "\n"); n != dirs*files {
-			t.Errorf("%d files, not %d", n, dirs*files)
+		if n := strings.Count(run(t, m.dir, "find", ".", "-name", "name-*", "-uid", "0"), "\n"); n != dirs*each {
+			t.Errorf("%d names, not %d", n, dirs*each)
 		}
 		t.Logf("found in %v", time.Since(begun))
 	}
