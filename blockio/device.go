@@ -132,7 +132,7 @@ type Bio struct {
 	Vecs    [][]byte   // memory, in device order; nil for Sync
 	Len     int64      // Discard only: length in bytes (else the sum of Vecs)
 	Clip    bool       // cut off what lies past the end of the device (reads see zeros there) instead of failing
-	Durable bool       // Write only: when it completes without an error its bytes, and no others, are durable
+	Durable bool       // Write only: when it completes without an error its bytes are durable; others need not be
 	Done    func(*Bio) // called once, from Submit, when the bio is complete; may be nil
 
 	N    int64 // bytes transferred to or from the device; less than asked with an Err, or with Clip

@@ -15,7 +15,9 @@ const (
 // Plug gathers bios and sends them out sorted and merged: bios of one kind that are
 // adjacent on the device become one. Every bio still completes by itself: of a
 // merged bio that fails, what was not transferred is tried again one by one, so that
-// merging makes no bio fail that would not have failed alone.
+// merging makes no bio fail that would not have failed alone. Durable writes are the
+// exception: all of a merged one fail, and none is tried again, as a host tells once, and
+// only once, that it could not write something, and then takes it for written.
 //
 // The order of Add holds where it matters: a bio that touches the range of an
 // earlier one, one of the two being a write or discard, is carried out after it; a
@@ -192,7 +194,11 @@ func (p *Plug) join(parts []span) *merged {
 // complete hands the result on to the parts.
 func (m *merged) complete() {
 	for _, s := range m.parts {
-		if m.Err != nil && (m.Durable || s.end > m.Off+m.N) { // transferred is not yet durable
+		if m.Err != nil && m.Durable {
+			s.bio.Complete(0, m.Err)
+			continue
+		}
+		if m.Err != nil && s.end > m.Off+m.N {
 			m.plug.again = append(m.plug.again, s.bio)
 			continue
 		}

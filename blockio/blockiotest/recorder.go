@@ -20,9 +20,32 @@ type Event struct {
 // FullSync tells a sync of everything from others.
 func (e Event) FullSync() bool { return e.Op == blockio.Sync && e.Len == 0 }
 
-// Covers tells whether a sync makes a change durable that was done before it.
-func (e Event) Covers(change Event) bool {
-	return e.FullSync() || e.Op == blockio.Sync && change.Off < e.Off+e.Len && e.Off < change.Off+change.Len
+// Divide cuts a change where the range of a later sync begins and ends: into what that
+// makes durable, and the rest.
+func (e Event) Divide(sync Event) (durable, rest []Event) {
+	if sync.FullSync() {
+		return []Event{e}, nil
+	}
+	from, to := max(e.Off, sync.Off), min(e.Off+e.Len, sync.Off+sync.Len)
+	if from >= to {
+		return nil, []Event{e}
+	}
+	if e.Off < from {
+		rest = append(rest, e.part(e.Off, from))
+	}
+	if to < e.Off+e.Len {
+		rest = append(rest, e.part(to, e.Off+e.Len))
+	}
+	return []Event{e.part(from, to)}, rest
+}
+
+// part is what a change does between two places on the device.
+func (e Event) part(from, to int64) Event {
+	p := Event{Op: e.Op, For: e.For, Off: from, Len: to - from}
+	if e.Op == blockio.Write {
+		p.Data = e.Data[from-e.Off : to-e.Off]
+	}
+	return p
 }
 
 // AtRisk divides the changes of a log into those that a sync made durable and those that a
@@ -33,13 +56,10 @@ func AtRisk(log []Event) (durable, atRisk []Event) {
 			atRisk = append(atRisk, e)
 			continue
 		}
-		left := atRisk[:0]
+		var left []Event
 		for _, change := range atRisk {
-			if e.Covers(change) {
-				durable = append(durable, change)
-			} else {
-				left = append(left, change)
-			}
+			done, rest := change.Divide(e)
+			durable, left = append(durable, done...), append(left, rest...)
 		}
 		atRisk = left
 	}
@@ -55,11 +75,7 @@ func (e Event) Split(unit int64) []Event {
 	var out []Event
 	for off, end := e.Off, e.Off+e.Len; off < end; {
 		next := min(end, (off/unit+1)*unit)
-		piece := Event{Op: e.Op, For: e.For, Off: off, Len: next - off}
-		if e.Op == blockio.Write {
-			piece.Data = e.Data[off-e.Off : next-e.Off]
-		}
-		out = append(out, piece)
+		out = append(out, e.part(off, next))
 		off = next
 	}
 	return out

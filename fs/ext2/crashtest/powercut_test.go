@@ -31,7 +31,13 @@ type film struct {
 	at     int
 	whole  *blockiotest.Mem // events before at
 	synced *blockiotest.Mem // those of them that a sync made durable
-	atRisk []int            // the others
+	atRisk []risk           // the others
+}
+
+// risk is a change that a power cut may undo: event n of the log, or a part of it.
+type risk struct {
+	blockiotest.Event
+	n int
 }
 
 func newFilm(r *blockiotest.Recorder, seed uint64) *film {
@@ -53,15 +59,15 @@ func (f *film) windTo(n int) {
 		e := f.log[f.at]
 		blockiotest.Apply(f.whole, e)
 		if e.Op != blockio.Sync {
-			f.atRisk = append(f.atRisk, f.at)
+			f.atRisk = append(f.atRisk, risk{e, f.at})
 			continue
 		}
-		left := f.atRisk[:0]
-		for _, i := range f.atRisk {
-			if e.Covers(f.log[i]) {
-				blockiotest.Apply(f.synced, f.log[i])
-			} else {
-				left = append(left, i)
+		var left []risk
+		for _, r := range f.atRisk {
+			durable, rest := r.Divide(e)
+			blockiotest.Apply(f.synced, durable...)
+			for _, part := range rest {
+				left = append(left, risk{part, r.n})
 			}
 		}
 		f.atRisk = left
@@ -88,8 +94,8 @@ func (f *film) choice(m moment) [][]bool {
 	f.windTo(m.n)
 	rnd := rand.New(rand.NewPCG(f.seed, uint64(m.n)<<20|uint64(m.cut)))
 	events := make([]blockiotest.Event, len(f.atRisk))
-	for i, at := range f.atRisk {
-		events[i] = f.log[at]
+	for i, r := range f.atRisk {
+		events[i] = r.Event
 	}
 	kept := make([][]bool, len(events))
 	for i, e := range events {
@@ -160,11 +166,11 @@ func tear(rnd *rand.Rand, kept []bool) {
 func (f *film) develop(kept [][]bool) (image *blockiotest.Mem, lost []string) {
 	image = f.synced.Clone()
 	for i, sectors := range kept {
-		e := f.log[f.atRisk[i]]
+		e := f.atRisk[i]
 		n := count(sectors)
 		switch {
 		case n == len(sectors):
-			blockiotest.Apply(image, e)
+			blockiotest.Apply(image, e.Event)
 			continue
 		case n > 0:
 			for j, piece := range e.Split(sector) {
@@ -173,7 +179,7 @@ func (f *film) develop(kept [][]bool) (image *blockiotest.Mem, lost []string) {
 				}
 			}
 		}
-		lost = append(lost, fmt.Sprintf("%d %s %s at %d+%d: %s", f.atRisk[i], e.Op, e.For, e.Off, e.Len, lostPart(sectors, n)))
+		lost = append(lost, fmt.Sprintf("%d %s %s at %d+%d: %s", e.n, e.Op, e.For, e.Off, e.Len, lostPart(sectors, n)))
 	}
 	return image, lost
 }
