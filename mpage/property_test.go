@@ -221,6 +221,10 @@ func property(t *testing.T, seed uint64, bs int64) {
 		}
 		for tab := range known { // what the model knows, the engine must have brought in
 			if !r.bufs.Cached(tab) {
+				if len(reads) < want { // a bet that was won took the table's I/O along, and not the table
+					delete(known, tab)
+					continue
+				}
 				t.Fatalf("seed %d, block size %d: table %d did not reach the cache", seed, bs, tab)
 			}
 		}
