@@ -25,7 +25,7 @@ func pick(short, soak string) string {
 func TestFio(t *testing.T) {
 	need(t, "fio")
 	bothModes(t, func(t *testing.T, word string) {
-		m := newMount(t, ext2test.Options{BlockSize: 4096, Size: 1 << 30}, word)
+		m := newMount(t, ext2test.Options{BlockSize: 4096, Size: 2 << 30}, word)
 		size := pick("2m", "96m")
 		for _, job := range [][]string{
 			{"--name=seq", "--rw=write", "--bs=128k"},
