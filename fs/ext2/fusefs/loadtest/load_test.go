@@ -47,8 +47,8 @@ func TestFio(t *testing.T) {
 }
 
 // stressors of stress-ng's class filesystem, each with --verify, and two more. Left out are
-// those that work elsewhere, whatever they are told: bind-mount, binderfs, procfs.
-var stressors = strings.Fields(`access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany dnotify dup eventfd fallocate fanotify
+// those that work elsewhere, whatever they are told: bind-mount, binderfs, fanotify, procfs.
+var stressors = strings.Fields(`access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany dnotify dup eventfd fallocate
 	fcntl file-ioctl fiemap filename flock fpunch fsize fstat getdent handle hdd inode-flags inotify io iomix ioprio lease link locka lockf lockofd
 	metamix mknod open rename seek symlink sync-file touch unlink utime verity xattr`)
 
