@@ -25,7 +25,7 @@ func pick(short, soak string) string {
 func TestFio(t *testing.T) {
 	need(t, "fio")
 	bothModes(t, func(t *testing.T, word string) {
-		m := newMount(t, ext2test.Options{BlockSize: 4096, Size: 1 << 30}, word)
+		m := newMount(t, ext2test.Options{BlockSize: 4096, Size: 2 << 30}, word)
 		size := pick("2m", "96m")
 		for _, job := range [][]string{
 			{"--name=seq", "--rw=write", "--bs=128k"},
@@ -47,8 +47,8 @@ func TestFio(t *testing.T) {
 }
 
 // stressors of stress-ng's class filesystem, each with --verify, and two more. Left out are
-// those that work elsewhere, whatever they are told: bind-mount, binderfs, procfs.
-var stressors = strings.Fields(`access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany dnotify dup eventfd fallocate fanotify
+// those that work elsewhere, whatever they are told: bind-mount, binderfs, fanotify, procfs.
+var stressors = strings.Fields(`access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany dnotify dup eventfd fallocate
 	fcntl file-ioctl fiemap filename flock fpunch fsize fstat getdent handle hdd inode-flags inotify io iomix ioprio lease link locka lockf lockofd
 	metamix mknod open rename seek symlink sync-file touch unlink utime verity xattr`)
 

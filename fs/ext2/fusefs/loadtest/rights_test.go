@@ -70,7 +70,7 @@ var rights = []struct {
 	{carol, "rm -f open/a && ! test -e open/a", true}, // the directory's writers may
 	// A sticky directory.
 	{alice, "echo a >tmp/a; chmod 666 tmp/a; mkdir tmp/d", true},
-	{bob, "echo b >>tmp/a", true},
+	{bob, "echo b | dd of=tmp/a oflag=append conv=notrunc,nocreat status=none", true},
 	{bob, "rm -f tmp/a", false},
 	{bob, "mv tmp/a tmp/b", false},
 	{bob, "rmdir tmp/d", false},
