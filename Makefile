@@ -13,10 +13,11 @@ DESTDIR  ?=
 # mount(8) and umount(8) look for their helpers here and nowhere else.
 HELPERDIR ?= /sbin
 UNITDIR  ?= $(PREFIX)/lib/systemd/system
-# What is built for; another machine's program goes by another name.
+# What is built for: GOARCH (in the environment ARCH is the kernel's word for it, and none of
+# Go's). Another machine's program goes by another name.
 HOSTARCH := $(shell go env GOHOSTARCH)
-ARCH     ?= $(shell go env GOARCH)
-BIN      = bin/ext2fuse$(if $(filter-out $(HOSTARCH),$(ARCH)),-$(ARCH))
+TARGET   := $(or $(GOARCH),$(shell go env GOARCH))
+BIN      = bin/ext2fuse$(if $(filter-out $(HOSTARCH),$(TARGET)),-$(TARGET))
 # A Debian version begins with a digit, and a candidate's (v1.0-rc1) sorts before the release's.
 DEBVERSION = $(shell echo '$(VERSION)' | sed -E 's/^v//; /^[0-9]*\./!s/^/0~git/; s/-(alpha|beta|pre|rc)/~\1/; s/-/+/g')
 HELPERS  := mount.ext2fuse mount.fuse.ext2fuse umount.ext2fuse umount.fuse.ext2fuse umount.fuse
@@ -37,13 +38,13 @@ setup: ## install what building and testing need (Debian)
 	@scripts/setup.sh
 
 .PHONY: build
-build: ## bin/ext2fuse, static (ARCH)
+build: ## bin/ext2fuse, static (GOARCH)
 	@mkdir -p bin
-	CGO_ENABLED=0 GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o $(BIN) ./cmd/ext2fuse
+	CGO_ENABLED=0 GOARCH=$(TARGET) go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o $(BIN) ./cmd/ext2fuse
 
 .PHONY: docs
 docs: ## dist/ext2fuse.8 and dist/completions: manual page and completions, from the program's tables
-	@$(MAKE) -s build ARCH=$(HOSTARCH)
+	@$(MAKE) -s build GOARCH=$(HOSTARCH)
 	@mkdir -p dist/completions
 	bin/ext2fuse manpage >dist/ext2fuse.8
 	bin/ext2fuse completion bash >dist/completions/ext2fuse.bash
@@ -71,10 +72,10 @@ uninstall: ## remove what make install put there
 		'$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ext2fuse.fish' '$(DESTDIR)$(UNITDIR)/ext2fuse@.service'
 
 .PHONY: deb
-deb: ## dist/ext2fuse_VERSION_ARCH.deb (ARCH)
+deb: ## dist/ext2fuse_VERSION_ARCH.deb (GOARCH)
 	rm -rf dist/root dist/*.deb
 	$(MAKE) install DESTDIR='$(CURDIR)/dist/root' PREFIX=/usr HELPERDIR=/usr/sbin UNITDIR=/usr/lib/systemd/system
-	ARCH='$(ARCH)' VERSION='$(DEBVERSION)' \
+	GOARCH=$(HOSTARCH) ARCH='$(TARGET)' VERSION='$(DEBVERSION)' \
 		go tool -modfile=scripts/package/go.mod nfpm package -f scripts/package/nfpm.yaml -p deb -t dist
 
 .PHONY: demo

@@ -15,7 +15,7 @@ import (
 // a block device to be written is claimed from the kernel too (O_EXCL). The end of ctx
 // ends the wait for a lock that somebody else holds.
 //
-// Errors: ctx's;  fs.ErrNotExist and fs.ErrPermission as the host gave them; ErrNotImage;
+// Errors: ctx's; fs.ErrNotExist and fs.ErrPermission as the host gave them; ErrNotImage;
 // ErrBusy, with who holds the image; ErrNoPartition; ErrPastEnd for a part outside
 // the image.
 func Open(ctx context.Context, path string, o OpenOptions) (Device, error) {

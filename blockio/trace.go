@@ -20,8 +20,9 @@ import (
 // so that "fio --read_iolog=FILE" replays them. fio reads four columns; ours
 // follow: t, the seconds from the start of the trace to the bio's completion;
 // block, its first block, once the block size is known; for, its purpose; cold, if the
-// host's cache had to wait; durable, if it was more than a write; err, if it failed. Offsets are those of the image file
-// also where a window of it is used; blocks count from the start of the window.
+// host's cache had to wait; durable, if it was more than a write; err, if it failed.
+// Offsets are those of the image file also where a window of it is used; blocks count from
+// the start of the window.
 //
 // fio takes file names of at most 256 bytes without spaces. In another name, odd
 // characters become underscores; fio's --replay_redirect then names the image.

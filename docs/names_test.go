@@ -92,7 +92,7 @@ type index struct {
 
 func newIndex(t *testing.T) *index {
 	ix := &index{t: t, declared: map[string]bool{}, tops: map[string]bool{}, words: map[string]bool{}, options: map[string]bool{}}
-	for _, name := range tracked() {
+	for _, name := range tracked(t) {
 		if strings.HasSuffix(name, ".md") || strings.HasPrefix(name, "docs/") {
 			continue
 		}
@@ -155,7 +155,7 @@ func (ix *index) declare(name, source string) {
 // hasPath tells whether the tree has a file or directory whose path ends so.
 func (ix *index) hasPath(p string) bool {
 	p = "/" + strings.Trim(path.Clean(p), "/")
-	return slices.ContainsFunc(tracked(), func(f string) bool {
+	return slices.ContainsFunc(tracked(ix.t), func(f string) bool {
 		f = "/" + f
 		return strings.HasSuffix(f, p) || strings.Contains(f, p+"/")
 	})
@@ -233,7 +233,7 @@ func (ix *index) flags(args []string, dir string) bool {
 
 // source tells whether a test of a directory, or of any, has a text.
 func (ix *index) source(dir string, re *regexp.Regexp) bool {
-	return slices.ContainsFunc(tracked(), func(name string) bool {
+	return slices.ContainsFunc(tracked(ix.t), func(name string) bool {
 		return strings.HasSuffix(name, "_test.go") && (dir == "" || path.Dir(name) == dir) && re.MatchString(read(ix.t, name))
 	})
 }
@@ -285,7 +285,7 @@ func TestLinks(t *testing.T) {
 			if file = path.Join(path.Dir(name), file); strings.HasPrefix(m[1], "#") {
 				file = name
 			}
-			if !slices.Contains(tracked(), file) {
+			if !slices.Contains(tracked(t), file) {
 				t.Errorf("%s: there is no %s", name, m[1])
 			} else if anchor != "" && !slices.Contains(anchors(read(t, file)), anchor) {
 				t.Errorf("%s: %s has no heading %q", name, file, anchor)

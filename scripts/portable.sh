@@ -30,7 +30,7 @@ for os in darwin freebsd; do
 done
 
 # A package for another machine has that machine's program, and says so.
-make -s deb ARCH=arm64 >/dev/null
+make -s deb GOARCH=arm64 >/dev/null
 if [ "$(dpkg-deb -f dist/ext2fuse_*_arm64.deb Architecture)" != arm64 ] ||
 	! dpkg-deb --fsys-tarfile dist/ext2fuse_*_arm64.deb | tar -xO ./usr/bin/ext2fuse | cmp - bin/ext2fuse-arm64 ||
 	[ "$(od -An -tu2 -j18 -N2 bin/ext2fuse-arm64 | tr -d ' ')" != 183 ]; then

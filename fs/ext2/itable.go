@@ -170,14 +170,13 @@ func (t *inodeTable) find(ino uint32) *Inode {
 	return nil
 }
 
-// put drops n references. Giving back more than are held counts as giving back all.
-// With the last one, of those kept, too, an inode without names is deleted.
+// put drops a reference. With the last one, of those kept, too, an inode without names is
+// deleted.
 func (t *inodeTable) put(in *Inode) {
 	sh := t.shard(in.ino)
 	sh.mu.Lock()
-	held := in.refs
-	if held == 1 && in.kept == 0 && in.nameless.Load() && !in.fs.readOnly.Load() {
-		in.refs, in.state, in.err = 1, loadFailed, ErrStale // nobody gets it any more
+	if in.refs == 1 && in.kept == 0 && in.nameless.Load() && !in.fs.readOnly.Load() {
+		in.state, in.err = loadFailed, ErrStale // nobody gets it any more
 		sh.mu.Unlock()
 		in.fs.reap(in)
 		sh.mu.Lock()
@@ -188,9 +187,9 @@ func (t *inodeTable) put(in *Inode) {
 		in.dir.evicted()
 		return
 	}
-	in.refs -= min(1, held)
+	in.refs--
 	var out *Inode
-	if held > 0 && in.refs == 0 && in.mayLeave() && sh.inodes[in.ino] == in { // else it came to nothing
+	if in.refs == 0 && in.mayLeave() && sh.inodes[in.ino] == in { // else it came to nothing
 		out = t.makeIdle(sh, in)
 	}
 	sh.mu.Unlock()

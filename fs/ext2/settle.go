@@ -2,6 +2,7 @@ package ext2
 
 import (
 	"context"
+
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 

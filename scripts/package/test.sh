@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Unpacks the Debian package over /usr in a mount table of its own, and mounts as people
 # do: mount(8) with either type, fstab as root and as a plain user, findmnt, df, umount;
-# has systemd look at what it would make of the fstab line and of the unit. Nothing of it
-# reaches the host.
+# has systemd look at what it would make of the fstab line and of the unit; types what the
+# unit would run. Nothing of it reaches the host.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -11,14 +11,18 @@ if [ "$(id -u)" -ne 0 ]; then
 	echo 'package: needs root, for a mount table of its own; not tested'
 	exit 0
 fi
+die() { printf 'package: %s\n' "$*" >&2; exit 1; }
+table=$(readlink /proc/self/ns/mnt)
 if [ "${1:-}" != inside ]; then
 	make -s deb >/dev/null
-	exec unshare --mount --propagation slave "$0" inside
+	exec unshare --mount --propagation slave "$0" inside "$table"
 fi
+[[ ${2:-} = mnt:* && $2 != "$table" ]] || die "this mount table is the host's; call $0 without arguments"
 # Other tests' mounts: the copy of the table would keep them in use.
-awk '$2 ~ "^(/var)?/tmp/" {print $2}' /proc/self/mounts | tac | xargs -r umount -i -l 2>/dev/null || true
+awk -v here="$(stat -c %m .)/" '
+	($2 ~ "^(/var)?/tmp/" || ENVIRON["TMPDIR"] ~ "^/." && index($2, ENVIRON["TMPDIR"] "/") == 1) && index(here, $2 "/") != 1 {print $2}
+' /proc/self/mounts | tac | xargs -r umount -i -l 2>/dev/null || true
 
-die() { printf 'package: %s\n' "$*" >&2; exit 1; }
 expect() { # what, got, wanted
 	[ "$2" = "$3" ] || die "$1: got '$2', want '$3'"
 }
@@ -29,7 +33,7 @@ mnt=$work/mnt img=$work/disk.img
 clean_up() {
 	umount -i -l "$mnt" 2>/dev/null || true
 	umount -l /etc/fstab /usr "$work/layer" 2>/dev/null || true
-	rm -rf "$work"
+	rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT
 chmod 755 "$work"
@@ -103,7 +107,32 @@ if command -v systemd-analyze >/dev/null && [ -x "$generator" ]; then
 		if grep -q "ext2fuse\|$unit" <<<"$said"; then die "systemd-analyze verify: $said"; fi
 	done
 	grep -q '^Type=ext2fuse$' "$work/units/$unit.mount" || die 'the mount unit has another type'
-	scripts/package/systemd.sh "$img" "$mnt"
+
+	# What the unit runs, with the instance filled in as systemd does it: word by word.
+	instance=$(systemd-escape --path "$img")
+	unit=/usr/lib/systemd/system/ext2fuse@.service
+	options=$(sed -n 's/^Environment=OPTIONS=//p' "$unit")
+	runs() { # ExecStart or ExecStop
+		local words
+		read -r -a words < <(sed -n "s/^$1=//p" "$unit")
+		[ ${#words[@]} -gt 2 ] || die "$unit has no $1"
+		words=("${words[@]//%f/"$img"}")
+		words=("${words[@]//%t/"$work/run"}")
+		words=("${words[@]//%i/"$instance"}")
+		# shellcheck disable=SC2016
+		words=("${words[@]//'${OPTIONS}'/"$options"}")
+		"${words[@]}" || die "$1: ${words[*]} failed"
+	}
+	mnt=$work/run/$(sed -n 's/^RuntimeDirectory=//p' "$unit")
+	mnt=${mnt//%i/"$instance"}
+	mkdir -p "$mnt"
+	runs ExecStart
+	expect 'the unit' "$(findmnt -n -r -o FSTYPE --mountpoint "$mnt")" fuse.ext2fuse
+	cp /etc/passwd "$mnt/service"
+	runs ExecStop
+	mountpoint -q "$mnt" && die 'ExecStop: still mounted'
+	checked 'ExecStop'
+	debugfs -R 'cat service' "$img" 2>/dev/null | cmp -s - /etc/passwd || die 'ExecStop: the file is not in the image'
 else
 	echo 'package: no systemd here; its units were not verified'
 fi
