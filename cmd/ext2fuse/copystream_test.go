@@ -125,7 +125,10 @@ func TestCopyStreamInterrupted(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "source"), "x")
 	output(t, "cp", filepath.Join(dir, "source"), img+":/file")
 	output(t, "cp", "/dev/null", img+":/empty")
-	for _, args := range [][]string{{"cp", fifo, img + ":/x"}, {"cp", img + ":/file", fifo}, {"cp", img + ":/empty", fifo}} {
+	for _, args := range [][]string{{"cp", fifo, img + ":/x"}, {"cp", img + ":/file", fifo}, {"cp", img + ":/empty", fifo}, {"cp", tracePipe(t), img + ":/x"}} {
+		if args[1] == "" {
+			continue
+		}
 		var stderr bytes.Buffer
 		cmd := command(t, args...)
 		cmd.Stderr = &stderr
@@ -148,6 +151,30 @@ func TestCopyStreamInterrupted(t *testing.T) {
 	if ls := output(t, "ls", img); ls != "empty\nfile\nlost+found\n" {
 		t.Errorf("the image has %q", ls)
 	}
+}
+
+// tracePipe is a file whose reader waits and which seems to be a regular one, empty; "" where
+// there is none to be had.
+func tracePipe(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if unix.Mount("none", dir, "tracefs", 0, "") != nil {
+		return ""
+	}
+	instance := filepath.Join(dir, "instances", fmt.Sprintf("ext2fuse-test-%d", os.Getpid()))
+	err := os.Mkdir(instance, 0o700)
+	t.Cleanup(func() {
+		if err := os.Remove(instance); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(instance, "trace_pipe")
 }
 
 // opened tells whether a process has a file open.
