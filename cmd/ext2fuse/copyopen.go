@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/internal/shell"
 )
 
 // openTarget opens what is copied to: name in k.target, or, if into, the directory that name
@@ -123,7 +125,7 @@ func (k *copier) isTarget(from source, id [2]uint64) bool {
 func (k *copier) checkInUse(name string, m *fileMeta) error {
 	for _, t := range k.images {
 		if t.id == m.imageID() {
-			return fmt.Errorf("is an image that this reads; write %s:/ to copy into it, or name another target", name)
+			return fmt.Errorf("is an image that this reads; write %s:/ to copy into it, or name another target", shell.Quote(name))
 		}
 	}
 	return nil
