@@ -9,8 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -47,6 +45,14 @@ type fileMeta struct {
 	xattrs       map[string][]byte
 }
 
+// imageID tells images of the host apart whatever they are called: devices by their number.
+func (m *fileMeta) imageID() [2]uint64 {
+	if m.is(unix.S_IFBLK) {
+		return [2]uint64{^uint64(0), unix.Mkdev(m.major, m.minor)}
+	}
+	return m.id
+}
+
 func (m *fileMeta) is(mode uint32) bool { return m.mode&unix.S_IFMT == mode }
 
 // source is where files are copied from: the host, or an image. Names are paths of the host,
@@ -71,8 +77,9 @@ type target interface {
 	stat(name string) (*fileMeta, error)
 	// create makes a regular file, or empties the one there.
 	create(name string) (content, error)
-	// make makes anything else, not yet with the attributes; target is a symbolic link's.
-	make(name string, m *fileMeta, target string) error
+	// make makes anything else, not yet with the attributes; leads is where a
+	// symbolic link does.
+	make(name string, m *fileMeta, leads string) error
 	link(old, name string) error
 	remove(name string) error
 	// setMeta gives a file the attributes of another.
@@ -124,6 +131,7 @@ func runCp(c *call) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program, whatever it waits for
 	k := &copier{c: c, ctx: ctx, links: map[linkKey]string{}, buffer: make([]byte, 1<<20)}
 	err := k.run(from, to)
 	for _, t := range k.images {
@@ -182,66 +190,6 @@ func (k *copier) run(from []place, to place) error {
 	return nil
 }
 
-// openTarget opens what is copied to: name in k.target, or, if into, the directory that name
-// is there. Without a target it is a pipe or a device of the host.
-func (k *copier) openTarget(to place, from []place) (name string, into bool, err error) {
-	var image *imageTree
-	var m *fileMeta
-	if to.image != "" {
-		if image, err = k.image(to.image, true); err != nil {
-			return "", false, err
-		}
-		m, err = image.meta(to.path, true, false)
-	} else {
-		m, err = hostTree{}.meta(to.path, true, false)
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", false, fmt.Errorf("%s: %w", to, reason(err))
-	}
-	there := err == nil
-	into = there && m.is(unix.S_IFDIR)
-	switch {
-	case !into && (len(from) > 1 || to.slash):
-		return "", false, fmt.Errorf("%s is not a directory, and has to be one for this; make it first", to)
-	case image != nil:
-		k.target = image
-		return to.path, into, nil
-	}
-	dir, name := to.path, "."
-	if !into {
-		regular, err := k.regular(from[0])
-		if err != nil {
-			return "", false, err
-		}
-		// As cp has it, the copy of a regular file goes into what is named, and to where a
-		// symbolic link leads that is. One that is come upon in a directory may be from an
-		// image, and is not followed.
-		if regular && there && m.isStream() {
-			return to.path, false, nil
-		}
-		if at, err := filepath.EvalSymlinks(to.path); regular && err == nil {
-			dir = at
-		}
-		dir, name = filepath.Dir(dir), filepath.Base(dir)
-	}
-	h, err := openHostDir(dir)
-	if err != nil {
-		return "", false, fmt.Errorf("%s: %w", dir, reason(err))
-	}
-	k.target = h
-	return name, into, nil
-}
-
-// regular tells whether it is a regular file that is copied from a place.
-func (k *copier) regular(p place) (bool, error) {
-	from, err := k.source(p)
-	if err != nil {
-		return false, err
-	}
-	m, err := from.meta(p.path, !k.recursive(), false)
-	return err == nil && m.is(unix.S_IFREG), nil // what is wrong with it the copying tells
-}
-
 // over tells whether there is nothing more to do: the user interrupted, or nothing more can
 // be written to the image.
 func (k *copier) over() bool {
@@ -262,47 +210,7 @@ func (k *copier) why() error {
 	return err
 }
 
-// base is the name that a copy of a place gets in a directory; empty where what is in it
-// is copied: "." and the root of an image.
-func (p place) base() string {
-	switch {
-	case p.dot || p.image != "" && p.path == ".":
-		return ""
-	case p.image == "" && path.Base(p.path) == "..":
-		return ""
-	}
-	return path.Base(p.path)
-}
-
 func (k *copier) recursive() bool { return k.c.set("recursive") || k.c.set("archive") }
-
-// source is where a place lies that is copied from.
-func (k *copier) source(p place) (source, error) {
-	if p.image == "" {
-		return hostTree{}, nil
-	}
-	return k.image(p.image, false)
-}
-
-// image opens an image, once, whatever it is called.
-func (k *copier) image(name string, write bool) (*imageTree, error) {
-	id, err := fileID(name)
-	if err != nil {
-		return nil, err
-	}
-	for _, t := range k.images {
-		if t.id == id {
-			return t, nil
-		}
-	}
-	fs, err := k.c.open(name, write)
-	if err != nil {
-		return nil, err
-	}
-	t := newImageTree(name, fs, id)
-	k.images = append(k.images, t)
-	return t, nil
-}
 
 // beginWalk begins to walk a tree, from wherever.
 func (k *copier) beginWalk(from source) {
@@ -399,18 +307,18 @@ func (k *copier) copyBelow(from source, src string, to target, dst string) {
 	}
 }
 
-// isImage tells whether a file is the image that is copied to.
-func (k *copier) isImage(from source, id [2]uint64) bool {
-	t, ok := k.target.(*imageTree)
-	return ok && from == (hostTree{}) && t.id == id
-}
-
 // copyOne makes the copy of a file, attributes excepted.
 func (k *copier) copyOne(from source, src string, to target, dst string, m *fileMeta) error {
-	switch there, err := to.stat(dst); {
+	there, err := to.stat(dst)
+	if _, onHost := to.(*hostDir); onHost && err == nil {
+		if err := k.checkInUse(to.show(dst), there); err != nil {
+			return err
+		}
+	}
+	switch {
 	case err == nil && same(from, to) && there.id == m.id:
 		return errors.New("a file cannot be copied onto itself")
-	case k.isImage(from, m.id):
+	case k.isTarget(from, m.id):
 		return errors.New("is the image itself, which cannot be copied into itself")
 	case err == nil && there.is(unix.S_IFDIR) != m.is(unix.S_IFDIR):
 		if there.is(unix.S_IFDIR) {
@@ -432,14 +340,13 @@ func (k *copier) copyOne(from source, src string, to target, dst string, m *file
 			return to.link(first, dst)
 		}
 	}
-	var err error
-	switch {
+	switch err = nil; {
 	case m.is(unix.S_IFREG):
 		err = k.copyContent(from, src, to, dst, m.size)
 	case m.is(unix.S_IFLNK):
-		var target string
-		if target, err = from.readlink(src); err == nil {
-			err = to.make(dst, m, target)
+		var leads string
+		if leads, err = from.readlink(src); err == nil {
+			err = to.make(dst, m, leads)
 		}
 	default:
 		err = to.make(dst, m, "")

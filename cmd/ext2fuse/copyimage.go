@@ -97,12 +97,12 @@ func (t *imageTree) create(name string) (content, error) {
 	return newImageFile(in), nil
 }
 
-func (t *imageTree) make(name string, m *fileMeta, target string) error {
+func (t *imageTree) make(name string, m *fileMeta, leads string) error {
 	mode := m.mode&unix.S_IFMT | 0o700
 	if m.is(unix.S_IFLNK) {
 		mode = m.mode
 	}
-	in, err := t.add(name, ext2.CreateOptions{Mode: mode, Major: m.major, Minor: m.minor, Target: target})
+	in, err := t.add(name, ext2.CreateOptions{Mode: mode, Major: m.major, Minor: m.minor, Target: leads})
 	if err == nil {
 		in.Put()
 	}

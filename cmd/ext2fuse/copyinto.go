@@ -105,7 +105,7 @@ func (h *hostDir) create(name string) (content, error) {
 	}
 }
 
-func (h *hostDir) make(name string, m *fileMeta, target string) error {
+func (h *hostDir) make(name string, m *fileMeta, leads string) error {
 	dir, base, err := h.at(name)
 	switch {
 	case err != nil:
@@ -113,7 +113,7 @@ func (h *hostDir) make(name string, m *fileMeta, target string) error {
 	case m.is(unix.S_IFDIR):
 		return unix.Mkdirat(dir, base, 0o700)
 	case m.is(unix.S_IFLNK):
-		return unix.Symlinkat(target, dir, base)
+		return unix.Symlinkat(leads, dir, base)
 	}
 	return unix.Mknodat(dir, base, m.mode&unix.S_IFMT|0o600, int(unix.Mkdev(m.major, m.minor)))
 }

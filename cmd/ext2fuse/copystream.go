@@ -20,6 +20,7 @@ func (m *fileMeta) isStream() bool {
 
 // asContent makes a stream the regular file that its content is copied to.
 func (m *fileMeta) asContent() {
+	m.id = m.imageID() // a device is what it is, not where it lies
 	m.mode, m.links = unix.S_IFREG|m.mode&0o777, 1
 	m.size = unknownSize
 }
@@ -28,11 +29,9 @@ func (m *fileMeta) asContent() {
 const unknownSize = -1
 
 // readStream reads a file of the host from one end to the other. Opening and reading may wait
-// for somebody, and the end of ctx ends the wait.
-func readStream(ctx context.Context, name string) (io.ReadCloser, error) {
-	if m, err := (hostTree{}).meta(name, true, false); err == nil && m.is(unix.S_IFREG) {
-		return os.Open(name) // nobody waits
-	}
+// for somebody, in /proc with what seems to be an empty regular file too, and the end of ctx
+// ends the wait.
+func readStream(ctx context.Context, name string) io.ReadCloser {
 	r, w := io.Pipe()
 	stop := context.AfterFunc(ctx, func() { _ = w.CloseWithError(errInterrupted) })
 	go func() {
@@ -44,15 +43,12 @@ func readStream(ctx context.Context, name string) (io.ReadCloser, error) {
 		}
 		_ = w.CloseWithError(err)
 	}()
-	return r, nil
+	return r
 }
 
 // copyStream copies what a file of the host gives until its end.
 func (k *copier) copyStream(src string, to target, dst string) (err error) {
-	r, err := readStream(k.ctx, src)
-	if err != nil {
-		return err
-	}
+	r := readStream(k.ctx, src)
 	defer func() { _ = r.Close() }() // it was only read
 	var w content
 	defer func() {
@@ -83,6 +79,13 @@ func (k *copier) copyStream(src string, to target, dst string) (err error) {
 
 // writeStream copies a regular file into what is no regular file on the host and stays what it is.
 func (k *copier) writeStream(from source, src, dst string) error {
+	there, err := hostTree{}.meta(dst, true, false)
+	if err == nil {
+		err = k.checkInUse(dst, there)
+	}
+	if err != nil {
+		return err
+	}
 	m, err := from.meta(src, true, false)
 	if err != nil {
 		return err
@@ -106,20 +109,19 @@ func (k *copier) writeStream(from source, src, dst string) error {
 	}()
 	_, err = io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(c, 0, m.size), k.buffer)
 	_ = w.CloseWithError(err)
-	if k.ctx.Err() != nil {
+	select {
+	case err := <-done: // what failed on this side too
+		return err
+	case <-k.ctx.Done(): // who opens or writes may wait for somebody
 		return errInterrupted
 	}
-	return errors.Join(err, <-done)
 }
 
-// fileID tells files apart whatever they are called: devices by their number.
+// fileID is the imageID of a file of the host.
 func fileID(name string) (id [2]uint64, err error) {
-	var st unix.Stat_t
-	if err := unix.Stat(name, &st); err != nil {
+	m, err := hostTree{}.meta(name, true, false)
+	if err != nil {
 		return id, fmt.Errorf("%s: %w", name, err)
 	}
-	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
-		return [2]uint64{^uint64(0), uint64(st.Rdev)}, nil
-	}
-	return [2]uint64{uint64(st.Dev), st.Ino}, nil
+	return m.imageID(), nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
+	"github.com/ext2fuse/ext2fuse/internal/shell"
 )
 
 // A message is one line: what is wrong and where, and behind a semicolon what to do.
@@ -42,13 +43,13 @@ func hint(image string, err error) string {
 	case errors.Is(err, blockio.ErrBusy) && strings.Contains(text, "locked"):
 		return "; " + unmountCommand(image) + ", or mount it with -o ro at both places"
 	case errors.Is(err, blockio.ErrNotImage) && strings.Contains(text, "empty"):
-		return "; make a file system first: mke2fs " + image + " SIZE"
+		return "; make a file system first: mke2fs " + shell.Quote(image) + " SIZE"
 	case errors.Is(err, blockio.ErrNotImage):
 		return "; the image comes first, then a directory to mount it on"
 	case errors.Is(err, blockio.ErrNoPartition), errors.Is(err, blockio.ErrPastEnd):
-		return "; \"ext2fuse info " + image + "\" shows what there is"
+		return "; \"ext2fuse info " + shell.Quote(image) + "\" shows what there is"
 	case errors.As(err, &foreign) && foreign.Looks == "" && !strings.Contains(text, "sb="):
-		return "; \"file " + image + "\" may tell what it is"
+		return "; \"file " + shell.Quote(image) + "\" may tell what it is"
 	case errors.As(err, &foreign) && foreign.Looks != "" && !strings.HasSuffix(text, ")"):
 		return "; mount or unpack it with what is made for that"
 	case errors.Is(err, iofs.ErrNotExist) && strings.Contains(text, "no such image"):
@@ -71,7 +72,7 @@ func openHint(image string, err error) string {
 		if write {
 			rights = "rw"
 		}
-		return fmt.Sprintf("; root or its owner can let you in: setfacl -m u:%d:%s %s", os.Getuid(), rights, image)
+		return fmt.Sprintf("; root or its owner can let you in: setfacl -m u:%d:%s %s", os.Getuid(), rights, shell.Quote(image))
 	case errors.Is(err, unix.ENOTCONN), errors.Is(err, unix.ESTALE):
 		return "; the file system that it lies on is gone: mount that anew"
 	}
@@ -80,6 +81,7 @@ func openHint(image string, err error) string {
 
 // hintInside says what to do about an error with a file of an image.
 func hintInside(image string, err error) string {
+	image = shell.Quote(image)
 	switch {
 	case errors.Is(err, iofs.ErrNotExist):
 		return "; \"ext2fuse tree " + image + "\" shows what there is"
@@ -103,9 +105,9 @@ func withImage(image, text string, err error) string {
 	switch advice = strings.TrimSuffix(advice, ")"); {
 	case strings.Contains(advice, "-o part"), strings.Contains(advice, "vgchange"):
 	case strings.HasSuffix(advice, "convert -O raw"), strings.HasSuffix(advice, "simg2img"):
-		advice += " " + image + " " + image + ".raw"
+		advice += " " + shell.Quote(image) + " " + shell.Quote(image+".raw")
 	default:
-		advice += " " + image
+		advice += " " + shell.Quote(image)
 	}
 	return strings.Replace(text, foreign.Looks, looks+"; "+advice, 1)
 }
@@ -158,5 +160,5 @@ func unmountCommand(image string) string {
 	if err != nil || len(mounts) == 0 {
 		return "unmount it there first"
 	}
-	return "free it with: ext2fuse -u " + mounts[0].Mountpoint
+	return "free it with: ext2fuse -u " + shell.Quote(mounts[0].Mountpoint)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
+	"github.com/ext2fuse/ext2fuse/internal/shell"
 )
 
 // umountVerb is also ext2fuse -u, and what umount(8) calls as its helper.
@@ -48,9 +49,9 @@ func unmountError(err error) error {
 	case !errors.As(err, &m) || strings.Contains(err.Error(), "; "):
 		return err
 	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("%w; to see by whom: fuser -vm %s", err, m.Dir)
+		return fmt.Errorf("%w; to see by whom: fuser -vm %s", err, shell.Quote(m.Dir))
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%w; as one of these: ext2fuse -u %s", err, m.Dir)
+		return fmt.Errorf("%w; as one of these: ext2fuse -u %s", err, shell.Quote(m.Dir))
 	case strings.Contains(err.Error(), "/etc/mtab"):
 		return fmt.Errorf("%w; root can make that: ln -s /proc/self/mounts /etc/mtab", err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):

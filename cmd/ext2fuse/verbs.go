@@ -15,6 +15,7 @@ import (
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/internal/shell"
 )
 
 // verb is something that ext2fuse does besides mounting: ext2fuse NAME [options] ….
@@ -160,7 +161,7 @@ func (c *call) open(image string, write bool) (*ext2.FS, error) {
 	logs.shared.level.Set(slog.LevelInfo)
 	sb := fs.Superblock()
 	if write && sb.State&disk.StateErrors != 0 {
-		o.Logger.Warn("damage was found in it before; run e2fsck -f " + image)
+		o.Logger.Warn("damage was found in it before; run e2fsck -f " + shell.Quote(image))
 	}
 	if !write && sb.HasIncompat(disk.IncompatRecover) && c.verb.name != "info" {
 		o.Logger.Warn("the journal is not replayed: what is shown is older than it could be; a mount replays it")
@@ -173,7 +174,7 @@ func writeEnded(image string, fs *ext2.FS) error {
 	if fs.Failure() == nil {
 		return fmt.Errorf("%s: it cannot be written to", image)
 	}
-	return fmt.Errorf("%s: nothing is written to it since damage was found; run e2fsck -f %s", image, image)
+	return fmt.Errorf("%s: nothing is written to it since damage was found; run e2fsck -f %s", image, shell.Quote(image))
 }
 
 // gate is a writer that drops everything until it is opened.

@@ -9,6 +9,9 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
+// Killed is killed.
+var Killed = killed
+
 // Panicking sends a request that makes its handler panic through the same path as the
 // kernel's, and gives the answer's status.
 func Panicking(log *slog.Logger) func() fuse.Status {

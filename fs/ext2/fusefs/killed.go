@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // toTheEnd is the context of requests that are carried out whatever signal comes for who
@@ -50,7 +52,8 @@ func killable(interrupted <-chan struct{}, pid uint32) (ctx context.Context, sto
 
 // killed tells whether SIGKILL waits for a thread, which it does in every thread of a process
 // that any fatal signal ends; or whether the thread is gone.
-// Of threads that the daemon cannot see (pid 0, another name space) it knows nothing.
+// Of threads that the daemon cannot see (pid 0, another name space, /proc that hides them) it
+// knows no more than that they are there.
 func killed(pid uint32) bool {
 	const sigkill = 1 << (9 - 1)
 	if pid == 0 {
@@ -58,7 +61,7 @@ func killed(pid uint32) bool {
 	}
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return true
+		return gone(pid)
 	}
 	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan(); {
@@ -67,5 +70,8 @@ func killed(pid uint32) bool {
 			return err == nil && pending&sigkill != 0
 		}
 	}
-	return true
+	return gone(pid)
 }
+
+// gone tells whether there is no such thread any more, for which it needs no file and no leave.
+func gone(pid uint32) bool { return unix.Kill(int(pid), 0) == unix.ESRCH }

@@ -61,6 +61,39 @@ func (d stepDisk) Submit(bios ...*blockio.Bio) {
 	}
 }
 
+// TestKilledUnseen: a thread whose state cannot be read is there all the same; one that has
+// ended is gone.
+func TestKilledUnseen(t *testing.T) {
+	child := exec.Command("cat")
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := uint32(child.Process.Pid)
+	// No more files can be opened.
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	_, unseen := os.Open("/proc/self/status")
+	there := !fusefs.Killed(pid)
+	in.Close()
+	waited := child.Wait()
+	gone := fusefs.Killed(pid)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if unseen == nil || waited != nil || !there || !gone {
+		t.Errorf("/proc: %v, child: %v; there: %v, gone afterwards: %v", unseen, waited, there, gone)
+	}
+}
+
 // TestKilled: allocating a large file goes on when who asked for it gets a signal, and ends
 // when he is killed. The file is as long as was allocated, and the file system whole.
 func TestKilled(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/internal/shell"
 )
 
 // mounted is a connection to the kernel that is attached to the tree.
@@ -68,9 +70,9 @@ func CheckMountPoint(dir string) (string, error) {
 	switch {
 	case dead(dir):
 		return "", &MountError{Dir: dir, Err: unix.ENOTCONN,
-			Reason: "a FUSE mount whose daemon is gone is in the way; remove it with \"umount " + dir + "\" or \"fusermount3 -u " + dir + "\""}
+			Reason: "a FUSE mount whose daemon is gone is in the way; remove it with \"umount " + shell.Quote(dir) + "\" or \"fusermount3 -u " + shell.Quote(dir) + "\""}
 	case errors.Is(err, os.ErrNotExist):
-		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point does not exist; make it first: mkdir " + dir}
+		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point does not exist; make it first: mkdir " + shell.Quote(dir)}
 	case err != nil:
 		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point cannot be used: " + cause(err)}
 	case !st.IsDir():
