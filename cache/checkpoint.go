@@ -42,18 +42,18 @@ type DirtyBlock struct {
 
 // Snapshot is what an epoch changed: a whole number of operations.
 type Snapshot struct {
-	Epoch     uint64
-	Blocks    []DirtyBlock // in no order
-	Revoked   []uint64     // metadata blocks freed in this epoch (Cache.Forget)
-	Credits   int          // blocks that its operations said they would change at most, altogether
-	Content   []Extent     // where file content was written to the device; may overlap
-	MoreData  bool         // there was too much of it to tell: Content is empty then
-	FreshData bool         // some of the content went into blocks that this epoch allocated
-	Durable   bool         // somebody waits for it to be durable
+	Epoch        uint64
+	Blocks       []DirtyBlock // in no order
+	Revoked      []uint64     // metadata blocks freed in this epoch (Cache.Forget)
+	Credits      int          // blocks that its operations said they would change at most, altogether
+	Content      []Extent     // where file content was written to the device; may overlap
+	MoreContent  bool         // there was too much of it to tell: Content is empty then
+	FreshContent bool         // some of the content went into blocks that this epoch allocated
+	Durable      bool         // somebody waits for it to be durable
 }
 
 // HasContent tells whether file content was written to the device in the epoch.
-func (s *Snapshot) HasContent() bool { return s.MoreData || len(s.Content) > 0 }
+func (s *Snapshot) HasContent() bool { return s.MoreContent || len(s.Content) > 0 }
 
 // Settle gives the buffers of the snapshot back to the cache. The blocks are in
 // their place on the device by then.
@@ -101,12 +101,12 @@ type Checkpoint struct {
 	w Writer
 	o CheckpointOptions
 
-	gate      sync.RWMutex
-	epoch     atomic.Uint64 // changes only with gate held exclusively, and mu
-	credits   atomic.Int64  // of the operations of the running epoch
-	content   content
-	freshData atomic.Bool
-	unsynced  atomic.Bool // content was written since the last durable snapshot
+	gate         sync.RWMutex
+	epoch        atomic.Uint64 // changes only with gate held exclusively, and mu
+	credits      atomic.Int64  // of the operations of the running epoch
+	content      content
+	freshContent atomic.Bool
+	unsynced     atomic.Bool // content was written since the last durable snapshot
 
 	wake chan struct{} // capacity 1: the writer goroutine has something to do
 	done chan struct{} // closed when it has ended
@@ -460,8 +460,8 @@ func (k *Checkpoint) snapshot() *Snapshot {
 	epoch := k.epoch.Load()
 	s := k.c.snapshot(epoch)
 	s.Durable = k.wantDur > k.durable
-	s.Content, s.MoreData = k.content.take()
-	s.FreshData = k.freshData.Swap(false)
+	s.Content, s.MoreContent = k.content.take()
+	s.FreshContent = k.freshContent.Swap(false)
 	s.Credits = int(k.credits.Swap(0)) + k.o.Reserve
 	if s.Durable {
 		k.unsynced.Store(false)

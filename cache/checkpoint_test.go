@@ -235,7 +235,7 @@ func TestCommitIsShared(t *testing.T) {
 // though no metadata changed, once.
 func TestDataAloneIsSynced(t *testing.T) {
 	r := newRig(t, CheckpointOptions{}, nil)
-	r.op(t, func() { r.k.MarkData(false) })
+	r.op(t, func() { r.k.MarkContent(false, Extent{7, 1}) })
 	for range 2 {
 		if err := r.k.Commit(ctx); err != nil {
 			t.Fatal(err)

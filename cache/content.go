@@ -25,15 +25,14 @@ type content struct {
 	blocks  uint64 // of them, some counted twice perhaps
 }
 
-// MarkData says that the running operation wrote file content to the device, and into
-// which blocks; without any, it may have been all. fresh says that some of them were
-// allocated in this epoch.
-func (k *Checkpoint) MarkData(fresh bool, blocks ...Extent) {
+// MarkContent says that the running operation wrote file content to the device, and into
+// which blocks. fresh says that some of them were allocated in this epoch.
+func (k *Checkpoint) MarkContent(fresh bool, blocks ...Extent) {
 	if !k.unsynced.Load() {
 		k.unsynced.Store(true)
 	}
-	if fresh && !k.freshData.Load() {
-		k.freshData.Store(true)
+	if fresh && !k.freshContent.Load() {
+		k.freshContent.Store(true)
 	}
 	if !k.content.many.Load() {
 		k.content.add(blocks, uint64(maxContentBytes/k.c.blockSize))
@@ -49,7 +48,7 @@ func (c *content) add(extents []Extent, limit uint64) {
 	for _, e := range extents {
 		c.addOne(e)
 	}
-	if len(extents) == 0 || len(c.extents) > maxContentExtents || c.blocks > limit {
+	if len(c.extents) > maxContentExtents || c.blocks > limit {
 		c.many.Store(true)
 		c.extents, c.blocks = nil, 0
 	}

@@ -41,7 +41,6 @@ func TestContentTold(t *testing.T) {
 		{"and more behind that", [][]Extent{{{100, 129}}, {{300, 1}}}, "[]", true},
 		{"as many pieces as may be", [][]Extent{each(64, 2)}, fmt.Sprint(each(64, 2)), false},
 		{"one more", [][]Extent{each(65, 2)}, "[]", true},
-		{"nobody knows where", [][]Extent{{{7, 1}}, nil}, "[]", true},
 		{"the epoch behind it", [][]Extent{{{7, 1}}}, "[{7 1}]", false},
 	} {
 		w.got = nil
@@ -49,7 +48,7 @@ func TestContentTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range c.marks {
-			k.MarkData(false, m...)
+			k.MarkContent(false, m...)
 		}
 		k.End(0)
 		if err := k.Commit(ctx); err != nil {
@@ -65,8 +64,8 @@ func TestContentTold(t *testing.T) {
 			t.Fatalf("%s: %d snapshots", c.what, len(w.got))
 		}
 		s := w.got[0]
-		if got := fmt.Sprint(s.Content); got != c.want || s.MoreData != c.more || !s.HasContent() {
-			t.Errorf("%s: %s, more %t; want %s, %t", c.what, got, s.MoreData, c.want, c.more)
+		if got := fmt.Sprint(s.Content); got != c.want || s.MoreContent != c.more || !s.HasContent() {
+			t.Errorf("%s: %s, more %t; want %s, %t", c.what, got, s.MoreContent, c.want, c.more)
 		}
 	}
 	if err := k.Close(); err != nil {

@@ -107,7 +107,7 @@ func TestTimersAreAsked(t *testing.T) {
 	if len(armed) != 0 {
 		t.Errorf("an operation that changed nothing armed %v", armed)
 	}
-	op(func() { k.MarkData(true) })
+	op(func() { k.MarkContent(true, Extent{7, 1}) })
 	if len(armed) != 1 || armed[0] != 5*time.Second {
 		t.Errorf("data alone armed %v", armed)
 	}

@@ -78,12 +78,12 @@ func (w *contentWatch) snapshot(s *cache.Snapshot) {
 		}
 	}
 	for b := range blocks {
-		if !told[b] && !s.MoreData {
+		if !told[b] && !s.MoreContent {
 			w.t.Errorf("epoch %d wrote content to block %d and does not tell: %v", s.Epoch, b, s.Content)
 		}
 	}
 	switch {
-	case s.MoreData:
+	case s.MoreContent:
 		w.large++
 		if len(s.Content) > 0 {
 			w.t.Errorf("epoch %d: too much content to tell, and %v", s.Epoch, s.Content)

@@ -170,7 +170,7 @@ func (in *Inode) fillLocked(at, end uint64) (uint64, error) {
 		}
 		if r.Flags&mpage.Allocated != 0 {
 			err := in.fs.zeroBlocks(r.Block, r.Count)
-			in.fs.ckpt.MarkData(true, cache.Extent{Block: r.Block, Count: r.Count})
+			in.fs.ckpt.MarkContent(true, cache.Extent{Block: r.Block, Count: r.Count})
 			if err != nil {
 				_, _ = m.freeRange(at, at+r.Count) // the first error counts
 				return at, in.fs.contentError(in.ino, int64(at)<<in.fs.blockBits, err)

@@ -162,7 +162,7 @@ func (in *Inode) writeTarget(target string) error {
 	in.alloc.begin(1, in.alloc.privileged)
 	p := append([]byte(target), 0)
 	_, err := in.fs.engine.Write((*blockMap)(in), p, 0, int64(len(p)))
-	in.markDataLocked()
+	in.markContentLocked()
 	if err != nil {
 		return err
 	}

@@ -118,7 +118,7 @@ func (in *Inode) writeLocked(p []byte, off int64, o *WriteOptions) (n int, err e
 	if n > 0 {
 		err = nil
 	}
-	in.markDataLocked()
+	in.markContentLocked()
 	if err != nil {
 		if !errors.Is(err, errRetry) && !errors.Is(err, ErrNoSpace) {
 			err = in.fs.contentError(in.ino, off, err)
@@ -140,10 +140,10 @@ func (in *Inode) writeLocked(p []byte, off int64, o *WriteOptions) (n int, err e
 	return n, in.flushLocked()
 }
 
-// markDataLocked tells the checkpoint of the content that the operation wrote, or may have.
-func (in *Inode) markDataLocked() {
+// markContentLocked tells the checkpoint of the content that the operation wrote, or may have.
+func (in *Inode) markContentLocked() {
 	if len(in.alloc.placed) > 0 {
-		in.fs.ckpt.MarkData(len(in.alloc.fresh) > 0, in.alloc.placed...)
+		in.fs.ckpt.MarkContent(len(in.alloc.fresh) > 0, in.alloc.placed...)
 	}
 }
 
@@ -184,7 +184,7 @@ func (in *Inode) zeroBytesLocked(from, to int64) error {
 	bio := blockio.Bio{Op: blockio.Write, For: blockio.Data, Off: at, Vecs: [][]byte{make([]byte, to-from)}}
 	in.fs.dev.Submit(&bio)
 	// As fresh data: a size that makes these bytes content must not be durable before they are.
-	in.fs.ckpt.MarkData(true, cache.Extent{Block: block, Count: 1})
+	in.fs.ckpt.MarkContent(true, cache.Extent{Block: block, Count: 1})
 	if bio.Err != nil {
 		return in.fs.contentError(in.ino, from, bio.Err)
 	}

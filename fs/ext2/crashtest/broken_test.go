@@ -146,9 +146,9 @@ func TestBrokenRules(t *testing.T) {
 		}, "never was"},
 		{"old data copies are not revoked", "small", func(s *setup) {
 			s.hooks.Wrap = broken(func(w cache.Writer, snap *cache.Snapshot) error {
-				if snap.MoreData || !snap.Durable { // the log is told nothing, but syncs content as if it were fresh
-					snap.FreshData = snap.FreshData || snap.HasContent()
-					snap.Content, snap.MoreData = nil, false
+				if snap.MoreContent || !snap.Durable { // the log is told nothing, but syncs content as if it were fresh
+					snap.FreshContent = snap.FreshContent || snap.HasContent()
+					snap.Content, snap.MoreContent = nil, false
 				}
 				return w.Write(snap)
 			})

@@ -13,7 +13,7 @@ const contentShare = 32
 // loggable are the blocks of a snapshot's content, in order, if they can go into its
 // transaction; nil if they cannot, or if it brings nothing.
 func (l *Log) loggable(s *cache.Snapshot) []uint64 {
-	if !s.Durable || s.MoreData || l.o.NoBarrier {
+	if !s.Durable || s.MoreContent || l.o.NoBarrier {
 		return nil
 	}
 	blocks := contentOf(s)
@@ -79,7 +79,7 @@ func (l *Log) addContent(t *Transaction, blocks []uint64) bool {
 // stale adds to revokes the blocks of content that a snapshot wrote, or may have, and that
 // the log has older copies of.
 func (l *Log) stale(s *cache.Snapshot, revokes []uint64) []uint64 {
-	if s.MoreData {
+	if s.MoreContent {
 		for b := range l.data {
 			revokes = append(revokes, b)
 		}

@@ -134,7 +134,7 @@ func (l *Log) write(s *cache.Snapshot) error {
 		content = nil
 		l.loose = true
 		t.Revokes = l.stale(s, t.Revokes)
-		sealed = sealed && len(t.Revokes) == 0 && !s.FreshData
+		sealed = sealed && len(t.Revokes) == 0 && !s.FreshContent
 		if len(t.Blocks) == 0 && len(t.Revokes) == 0 {
 			return l.nothing(s)
 		}

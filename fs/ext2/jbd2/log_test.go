@@ -151,7 +151,7 @@ func (m *logModel) step() {
 		}
 		m.now[b] = use{data: true, since: m.now[b].since, last: m.epoch}
 		s.Content = append(s.Content, cache.Extent{Block: b, Count: 1})
-		s.FreshData = s.FreshData || fresh
+		s.FreshContent = s.FreshContent || fresh
 	}
 	for _, b := range m.early {
 		write(b, false)
@@ -193,7 +193,7 @@ func (m *logModel) step() {
 		}
 	}
 	if m.rng.IntN(8) == 0 {
-		s.Content, s.MoreData = nil, true
+		s.Content, s.MoreContent = nil, true
 	}
 	for _, b := range slices.Sorted(maps.Keys(changed)) {
 		m.now[b] = use{since: m.now[b].since, last: m.epoch}

@@ -121,13 +121,13 @@ func content(fresh bool, blocks ...uint64) func(s *cache.Snapshot) {
 		for _, b := range blocks {
 			s.Content = append(s.Content, cache.Extent{Block: b, Count: 1})
 		}
-		s.FreshData = fresh
+		s.FreshContent = fresh
 	}
 }
 
 // stream says that more was written than can be told.
 func stream(fresh bool) func(s *cache.Snapshot) {
-	return func(s *cache.Snapshot) { s.MoreData, s.FreshData = true, fresh }
+	return func(s *cache.Snapshot) { s.MoreContent, s.FreshContent = true, fresh }
 }
 
 func revoked(blocks ...uint64) func(s *cache.Snapshot) {
@@ -192,7 +192,7 @@ func TestContentNotLogged(t *testing.T) {
 	d.want("what cannot be read", 1, meta, content(true, a), 1, 1)
 	d.fault.Heal()
 	d.holds("what cannot be read", a, 1)
-	big := func(s *cache.Snapshot) { s.Content, s.FreshData = []cache.Extent{{Block: 200, Count: 100}}, true }
+	big := func(s *cache.Snapshot) { s.Content, s.FreshContent = []cache.Extent{{Block: 200, Count: 100}}, true }
 	d.want("a tenth of the log", 2, meta, big, 1, 1)
 	d.want("what is also metadata", 3, meta, content(true, a, 41), 1, 1)
 	d.want("what the log has as metadata", 4, meta[:1], content(true, a, 41), 1, 1)
