@@ -46,7 +46,8 @@ type WriteOptions struct {
 	Cred Cred
 	// KillPriv drops the set-id bits, as a write by somebody without CAP_FSETID does.
 	KillPriv bool
-	// Append writes at the end of the file, wherever that is by then.
+	// Append writes at the end of the file, wherever that is by then; each MiB goes to what
+	// is the end then, and another's may come between.
 	Append bool
 	// Opened: the file was opened for this write, and what its flags forbid was refused
 	// then; as with the kernel's driver they bind who opens a file later.
@@ -86,9 +87,6 @@ func (in *Inode) write(ctx context.Context, p []byte, off int64, o WriteOptions)
 		}
 		if n == 0 {
 			break
-		}
-		if o.Append {
-			o.Append, off = false, in.Attr().Size-int64(done)
 		}
 	}
 	return done, nil
