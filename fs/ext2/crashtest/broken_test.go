@@ -116,7 +116,7 @@ func TestBrokenRules(t *testing.T) {
 	}{
 		{"no sync before the commit block", "write-fsync", func(s *setup) {
 			s.edit = leaveOut(func(log []blockiotest.Event, i int) bool { return followed(log, i, commitBlock) })
-		}, ""},
+		}, "is missing"},
 		{"no sync at all", "save", func(s *setup) {
 			s.edit = leaveOut(func(log []blockiotest.Event, i int) bool { return i > 20 })
 		}, ""},
