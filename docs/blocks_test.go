@@ -62,6 +62,7 @@ func TestCommands(t *testing.T) {
 	if m, r := len(sources["ext2fuse.8"]), len(sources["README.md"]); m < 5 || r < 2 {
 		t.Fatalf("%d blocks in the manual page, %d in the README", m, r)
 	}
+	needLayers(t)
 	for name, blocks := range sources {
 		if blocks = slices.DeleteFunc(blocks, func(b block) bool { return drawn(t, name, b) }); len(blocks) > 0 {
 			t.Run(name, func(t *testing.T) { newMachine(t).types(t, blocks, name != "README.md") })
@@ -73,12 +74,17 @@ func TestCommands(t *testing.T) {
 type machine struct{ dir string }
 
 // newMachine makes one: a directory that a plain user can reach, with a repository to clone.
+// It is skipped where a command could not do what the documents say, or would do more: where
+// setup.sh had to install something, or to open /dev/fuse, that would be the host's.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, for a mount table of its own")
 	}
 	ext2test.NeedFUSE(t)
+	if info, err := os.Stat("/dev/fuse"); err != nil || info.Mode().Perm() != 0o666 {
+		t.Skipf("needs a /dev/fuse that plain users can open; scripts/setup.sh makes it one (%v)", err)
+	}
 	dir, err := os.MkdirTemp("/var/tmp", "ext2fuse-docs-")
 	if err != nil {
 		t.Fatal(err)
@@ -92,8 +98,42 @@ func newMachine(t *testing.T) *machine {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	m := &machine{dir}
+	if out, err := m.command("true").CombinedOutput(); err != nil {
+		t.Skipf("needs namespaces of its own: %v: %s", err, out)
+	}
 	snapshot(t, filepath.Join(dir, "repository"))
-	return &machine{dir}
+	check := exec.Command("repository/scripts/setup.sh", "--check", "--demo")
+	check.Dir, check.Env = dir, []string{"PATH=" + m.path(t)}
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Skipf("%s: %v", strings.TrimSpace(string(out)), err)
+	}
+	return m
+}
+
+// command is a shell script with mounts and processes of its own, which end with it.
+func (m *machine) command(script string, args ...string) *exec.Cmd {
+	shell := []string{"--mount", "--propagation", "slave", "--pid", "--fork", "--kill-child", "--mount-proc",
+		"bash", "-euo", "pipefail", "-c", ext2test.Unpin + script, "bash"}
+	cmd := exec.Command("unshare", append(shell, args...)...)
+	cmd.Dir = m.dir
+	return cmd
+}
+
+// path is what is installed, and the Go that the tests run with.
+func (m *machine) path(t *testing.T) string {
+	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + goRoot(t) + "/bin"
+}
+
+// needLayers skips the test where the host's directories cannot be kept from changes.
+func needLayers(t *testing.T) {
+	t.Helper()
+	m := newMachine(t)
+	cmd := m.command(layers)
+	cmd.Env = append(os.Environ(), "DIR="+m.dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("needs overlays on the host's directories: %v: %s", err, out)
+	}
 }
 
 // fstabLine is a line for fstab(5).
@@ -105,7 +145,7 @@ var own = regexp.MustCompile(`^((bin/)?ext2fuse|cp|ls|cat|mkdir|mke2fs|e2fsck|fl
 
 // types has all blocks of a document typed, one after the other.
 func (m *machine) types(t *testing.T, blocks []block, installed bool) {
-	script := ext2test.Unpin + prelude
+	script := layers + prelude
 	if installed {
 		script += "command make -s -C clone install >/dev/null\n"
 	}
@@ -129,11 +169,9 @@ func (m *machine) types(t *testing.T, blocks []block, installed bool) {
 			script += fmt.Sprintf("typed %s plain <<'END'\n%sEND\n", where, body)
 		}
 	}
-	cmd := exec.Command("unshare", "--mount", "--propagation", "slave", "bash", "-euo", "pipefail", "-c", script)
-	cmd.Dir = m.dir
+	cmd := m.command(script)
 	cmd.Env = []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + goRoot(t) + "/bin",
-		"HOME=" + m.dir + "/layer", "DIR=" + m.dir, "TMPDIR=/tmp", "LANG=C.UTF-8",
+		"PATH=" + m.path(t), "HOME=" + m.dir + "/layer", "DIR=" + m.dir, "TMPDIR=" + os.TempDir(), "LANG=C.UTF-8",
 		// Cloned from here, built with what is built already.
 		"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=url." + m.dir + "/repository.insteadOf",
 		"GIT_CONFIG_VALUE_0=https://github.com/ext2fuse/ext2fuse",
@@ -165,16 +203,20 @@ func drawn(t *testing.T, name string, b block) bool {
 	return true
 }
 
-// prelude makes the machine: directories that can be written to are copies, laid over the
-// host's; the images are made. Of make's targets those that take minutes are looked at, not
-// made: they are there, and so is all that they need.
-const prelude = `
+// layers lays copies over those of the host's directories that commands write to.
+const layers = `
+export TMPDIR=/tmp
 mount -t tmpfs none layer
 mount -t tmpfs none /tmp
-for dir in /usr /etc /srv /mnt /home; do
+for dir in /usr /etc /srv /mnt /home /run /var/lib /var/cache; do
 	mkdir -p "layer$dir/upper" "layer$dir/work"
 	mount -t overlay none -o "lowerdir=$dir,upperdir=$DIR/layer$dir/upper,workdir=$DIR/layer$dir/work" "$dir"
 done
+`
+
+// prelude makes the machine, with images. Of make's targets those that take minutes are looked
+// at, not made: they are there, and so is all that they need.
+const prelude = `
 cd layer
 git clone -q ../repository first
 ln -s first clone

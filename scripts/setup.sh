@@ -5,8 +5,17 @@
 #
 #   scripts/setup.sh          install what is missing
 #   scripts/setup.sh --demo   install what building and mounting need
-#   scripts/setup.sh --check  install nothing, exit 1 and say what is missing
+#   scripts/setup.sh --check [--demo]  install nothing, exit 1 and say what is missing
 set -euo pipefail
+
+demo='' check=''
+for option; do
+	case $option in
+	--demo) demo=yes ;;
+	--check) check=yes ;;
+	*) printf 'setup: %s is no option; known are --demo and --check\n' "$option" >&2; exit 2 ;;
+	esac
+done
 
 # What is looked for, and the package that brings it.
 needs=(
@@ -16,7 +25,7 @@ needs=(
 	'cmd:mount mount'                   # mount, losetup
 	'cmd:fusermount3 fuse3'
 )
-[ "${1:-}" = --demo ] || needs+=(
+[ -n "$demo" ] || needs+=(
 	'cmd:gcc gcc'                       # the race detector needs cgo
 	'path:/usr/include/stdlib.h libc6-dev'
 	'cmd:debugfs e2fsprogs'
@@ -66,7 +75,7 @@ if [ "$(id -u)" -ne 0 ]; then as_root=(sudo); fi
 can_be_root() { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }
 
 if [ ${#missing[@]} -gt 0 ]; then
-	[ "${1:-}" != --check ] || die "missing packages: ${missing[*]}"
+	[ -z "$check" ] || die "missing packages: ${missing[*]}"
 	command -v apt-get >/dev/null ||
 		die "this is not a Debian system (no apt-get); please install what these Debian packages hold: ${missing[*]}"
 	can_be_root ||
@@ -89,14 +98,14 @@ command -v go >/dev/null ||
 
 # /dev/fuse: the module may not be loaded yet, and without udev the node keeps a
 # mode that locks plain users out. 0666 is what udev's rules give it.
-if [ ! -e /dev/fuse ] && can_be_root; then
+if [ -z "$check" ] && [ ! -e /dev/fuse ] && can_be_root; then
 	"${as_root[@]}" modprobe fuse 2>/dev/null || true
 fi
 if [ ! -e /dev/fuse ]; then
 	say "no /dev/fuse: this kernel or container has no FUSE; nothing can be mounted"
 elif [ "$(stat -c %a /dev/fuse)" != 666 ]; then
 	# The tests also mount as a plain user.
-	if [ "${1:-}" != --check ] && can_be_root && "${as_root[@]}" chmod 0666 /dev/fuse 2>/dev/null; then
+	if [ -z "$check" ] && can_be_root && "${as_root[@]}" chmod 0666 /dev/fuse 2>/dev/null; then
 		say "/dev/fuse: mode 0666, as udev would set it"
 	elif [ ! -r /dev/fuse ] || [ ! -w /dev/fuse ]; then
 		say "/dev/fuse is closed to you: nothing can be mounted; root can open it with: chmod 666 /dev/fuse"
