@@ -23,9 +23,10 @@ import (
 	"github.com/yuin/goldmark/text"
 )
 
-// foreign are the names of the kernel's, libc's and the format's that nothing here has.
+// foreign are the names of the kernel's, libc's, the format's, Go's and tools' that nothing here has.
 var foreign = map[string]bool{"max_ratio": true, "strict_limit": true, "fs.protected_hardlinks": true, "fuseblk": true,
-	"data=ordered": true, "data=journal": true, "data=writeback": true, "posix_fallocate": true, "f_bfree": true, "s_error_count": true}
+	"data=ordered": true, "data=journal": true, "data=writeback": true, "posix_fallocate": true, "f_bfree": true, "s_error_count": true,
+	"GOMAXPROCS=1": true, "--verify": true}
 
 // TestNames looks up what the documents set as code: paths are in the tree, Go's names are
 // declared, make's targets, options, verbs and flags of tests exist, commands can be found.
