@@ -172,6 +172,42 @@ func TestCopyAsPlainUser(t *testing.T) {
 	}
 }
 
+// What a plain user copies out has the bits that lend rights only if owner and group are those
+// that the image has.
+func TestCopyLendsNothing(t *testing.T) {
+	dir, _, img := forUser(t)
+	file := filepath.Join(dir, "file")
+	writeFile(t, file, "content")
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for i, tt := range []struct {
+		uid, gid int
+		mode     uint32
+	}{
+		{nobody, nobody, 0o6755},
+		{nobody, 0, 0o755},
+		{0, nobody, 0o755},
+		{0, 0, 0o755},
+	} {
+		if err := errors.Join(os.Chown(file, tt.uid, tt.gid), unix.Chmod(file, 0o6755)); err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprint("f", i)
+		output(t, "cp", file, img+":/"+name)
+		for _, to := range []string{name, name} { // made, and written over
+			cmd := asNobody(exec.Command("./ext2fuse", "cp", "disk.img:/"+name, to))
+			cmd.Dir = dir
+			if out, err := cmd.CombinedOutput(); err != nil || len(out) != 0 {
+				t.Errorf("%d:%d: %v: %s", tt.uid, tt.gid, err, out)
+			}
+			if st := statOf(t, filepath.Join(dir, to)); st.Uid != nobody || st.Gid != nobody || st.Mode&0o7777 != tt.mode {
+				t.Errorf("%d:%d: the copy is %d:%d %o, want mode %o", tt.uid, tt.gid, st.Uid, st.Gid, st.Mode&0o7777, tt.mode)
+			}
+		}
+	}
+}
+
 // A full image says so, and is in order afterwards.
 func TestCopyFull(t *testing.T) {
 	img := ext2test.Make(t, ext2test.Options{Size: 2 << 20})

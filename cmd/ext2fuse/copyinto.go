@@ -155,7 +155,8 @@ func (h *hostDir) setMeta(name string, m *fileMeta) error {
 		if os.Geteuid() == 0 {
 			return err
 		}
-		owned = m.uid == uint32(os.Geteuid())
+		there, err := h.stat(name)
+		owned = err == nil && there.uid == m.uid && there.gid == m.gid
 	}
 	for attr, value := range m.xattrs {
 		// Older hosts than Linux 6.13 know no other way to say in which directory.
@@ -167,7 +168,7 @@ func (h *hostDir) setMeta(name string, m *fileMeta) error {
 	if !m.is(unix.S_IFLNK) {
 		mode := m.mode & 0o7777
 		if !owned {
-			mode &^= 0o6000 // they were about another owner
+			mode &^= 0o6000 // they would give the rights of another owner or group
 		}
 		if err := chmodAt(dir, base, mode); err != nil {
 			return err

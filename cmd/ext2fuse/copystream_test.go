@@ -233,6 +233,13 @@ func TestCopyIntoDamaged(t *testing.T) {
 			}
 		})
 	}
+	t.Run("revision", func(t *testing.T) {
+		img := ext2test.Make(t, ext2test.Options{})
+		ext2test.DebugfsWrite(t, img, "set_super_value rev_level 2")
+		if got, want := complaint(t, "cp", "/dev/null", img+":/x"), "ext2fuse: "+img+": its revision, 2, is newer than those that can be written; -o ro mounts it\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
 	t.Run("mknod", func(t *testing.T) {
 		img := ext2test.Make(t, ext2test.Options{Size: 16 << 20, BlockSize: 1024})
 		ext2test.DebugfsWrite(t, img, "freeb 8260 4")

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -62,11 +61,11 @@ func unmountError(err error) error {
 
 // helperArgs translates what mount(8) and umount(8) call their helpers with, who are this
 // program under the names mount.TYPE and umount.TYPE, to its own arguments. done tells
-// that there is nothing to do.
+// that there is nothing to do, remount that what cannot be unmounted is to become read-only.
 //
 //	mount.TYPE SOURCE DIR [-sfnv] [-N NAMESPACE] [-o WORDS] [-t TYPE]
 //	umount.TYPE DIR [-nlfvr] [-N NAMESPACE] [-t TYPE]
-func helperArgs(name string, args []string) (own []string, done bool) {
+func helperArgs(name string, args []string) (own []string, done, remount bool) {
 	mount := strings.HasPrefix(name, "mount.")
 	for i := 0; i < len(args); i++ {
 		a := args[i]
@@ -74,18 +73,24 @@ func helperArgs(name string, args []string) (own []string, done bool) {
 		case a == "-o" && i+1 < len(args):
 			i++
 			own = append(own, a, args[i])
-		case (a == "-t" || a == "-N") && i+1 < len(args):
-			i++ // the type is our name, and mount(8) is in the namespace already
 		case !shortFlags(a):
 			own = append(own, a)
 		default:
-			for _, flag := range a[1:] {
+		word:
+			for j, flag := range a[1:] {
 				switch {
+				case flag == 't' || flag == 'N': // the type is our name, and mount(8) is in the namespace already
+					if j == len(a)-2 {
+						i++ // the value is the next word, not the rest of this
+					}
+					break word
 				case flag == 'f' && mount: // fake
 					done = true
 				case flag == 'f':
 					own = append(own, "-F")
-				case strings.ContainsRune("snvr", flag): // for -r see runAs
+				case flag == 'r' && !mount:
+					remount = true
+				case strings.ContainsRune("snvr", flag):
 				default:
 					own = append(own, "-"+string(flag))
 				}
@@ -95,7 +100,7 @@ func helperArgs(name string, args []string) (own []string, done bool) {
 	if !mount {
 		own = append([]string{"umount"}, own...)
 	}
-	return own, done
+	return own, done, remount
 }
 
 // shortFlags tells an argument like -fv.
@@ -108,15 +113,15 @@ func runAs(name string, args []string, stdout, stderr io.Writer) int {
 	case name == "umount.fuse" && !ours(args):
 		return umountItself(args, stderr)
 	case strings.HasPrefix(name, "mount."):
-		own, done := helperArgs(name, args)
+		own, done, _ := helperArgs(name, args)
 		if done {
 			return exitOK
 		}
 		return mount(own, stdout, stderr) // never a verb: the source may be called like one
 	case strings.HasPrefix(name, "umount."):
-		own, _ := helperArgs(name, args)
+		own, _, remount := helperArgs(name, args)
 		code := run(own, stdout, stderr)
-		if code != exitOK && slices.ContainsFunc(args, func(a string) bool { return shortFlags(a) && strings.Contains(a, "r") }) {
+		if code != exitOK && remount {
 			say(stderr, "-r is not supported: the mount stays as it is")
 		}
 		if code == exitUsage {
@@ -132,7 +137,7 @@ func runAs(name string, args []string, stdout, stderr io.Writer) int {
 // ours tells whether umount.fuse, which umount(8) calls for every FUSE file system that it
 // has not looked up in the mount table, was called for one of this program's.
 func ours(args []string) bool {
-	own, _ := helperArgs("umount.fuse", args)
+	own, _, _ := helperArgs("umount.fuse", args)
 	return len(own) > 1 && fusefs.Ours(own[1])
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -171,6 +172,9 @@ func TestPlainUserFailures(t *testing.T) {
 	}
 }
 
+// waitDelay is how long what a script leaves behind may hold its output: no daemon does.
+const waitDelay = 10 * time.Second
+
 // inNamespace runs a shell script with a mount table of its own, in which nothing stays
 // mounted that other tests unmount meanwhile.
 func inNamespace(t *testing.T, script string, env ...string) (string, error) {
@@ -178,6 +182,7 @@ func inNamespace(t *testing.T, script string, env ...string) (string, error) {
 	needRoot(t)
 	cmd := exec.Command("unshare", "-m", "--propagation", "slave", "sh", "-e", "-c", ext2test.Unpin+script)
 	cmd.Env = append(append(os.Environ(), asCommand+"=1"), env...)
+	cmd.WaitDelay = waitDelay
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

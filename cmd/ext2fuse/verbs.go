@@ -171,8 +171,11 @@ func (c *call) open(image string, write bool) (*ext2.FS, error) {
 
 // writeEnded says why nothing is written to an image any more, and what to do.
 func writeEnded(image string, fs *ext2.FS) error {
-	if fs.Failure() == nil {
-		return fmt.Errorf("%s: it cannot be written to", image)
+	switch sb := fs.Superblock(); {
+	case sb.ForceReadOnly():
+		return fmt.Errorf("%s: its revision, %d, is newer than those that can be written; -o ro mounts it", image, sb.RevLevel)
+	case fs.Failure() == nil:
+		return fmt.Errorf("%s: writing to it failed, and nothing more is written; see to what it lies on, and run e2fsck -f %s", image, shell.Quote(image))
 	}
 	return fmt.Errorf("%s: nothing is written to it since damage was found; run e2fsck -f %s", image, shell.Quote(image))
 }
