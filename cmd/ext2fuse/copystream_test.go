@@ -137,6 +137,9 @@ func TestCopyStreamInterrupted(t *testing.T) {
 		}
 		// It catches the signal before it opens the image.
 		eventually(t, "the image is open", func() bool { return opened(cmd.Process.Pid, img) })
+		if strings.HasSuffix(args[1], "trace_pipe") { // whose opening does not wait
+			eventually(t, "the source is open", func() bool { return opened(cmd.Process.Pid, args[1]) })
+		}
 		if err := cmd.Process.Signal(unix.SIGINT); err != nil {
 			t.Fatal(err)
 		}
