@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/internal/shell"
 )
 
 // busy is a refusal because of a holder; who may be empty.
@@ -169,7 +171,7 @@ func loopHolder(st *unix.Stat_t, off, size int64, readOnly bool) string {
 		where, undo := "", "losetup -d /dev/"+name
 		for _, d := range familyOf(dir) {
 			if m := findMount(d.id); m != nil {
-				where, undo = " and mounted on "+m.point, "umount "+m.point
+				where, undo = " and mounted on "+m.point, "umount "+shell.Quote(m.point)
 				break
 			}
 		}
@@ -198,7 +200,7 @@ func (d *blockDev) mounted(m *mountPoint) string {
 	if m.readOnly {
 		how = "read-only"
 	}
-	return fmt.Sprintf("/dev/%s is mounted %s on %s; free it with: umount %s", d.name, how, m.point, m.point)
+	return fmt.Sprintf("/dev/%s is mounted %s on %s; free it with: umount %s", d.name, how, m.point, shell.Quote(m.point))
 }
 
 // blockFamily lists a block device, its partitions, and the disk it is a partition
