@@ -87,7 +87,7 @@ demo: ## make an image, mount it, show it, unmount it, check it
 .PHONY: test
 test: setup lint build ## lint, short fuzzing, one processor, the matrix, all tests under -race
 	scripts/fuzz.sh 500x
-	GOMAXPROCS=1 go test -p 2 -count=1 $(CONCURRENT)
+	GOMAXPROCS=1 go test -count=1 $(CONCURRENT)
 	go test -count=1 -run Matrix ./scripts/mountcompare
 	go test -race -count=1 -timeout 15m ./...
 	scripts/package/test.sh
