@@ -89,7 +89,7 @@ test: setup lint build ## lint, short fuzzing, one processor, the matrix, all te
 	scripts/fuzz.sh 500x
 	GOMAXPROCS=1 go test -count=1 $(CONCURRENT)
 	go test -count=1 -run Matrix ./scripts/mountcompare
-	go test -race -count=1 -timeout 15m ./...
+	scripts/tests.sh -race -count=1 -timeout 15m ./...
 	scripts/package/test.sh
 
 .PHONY: lint
