@@ -292,6 +292,9 @@ func (m *Mem) Clone() *Mem {
 	return &Mem{size: m.size, chunks: maps.Clone(m.chunks), mark: new(byte)}
 }
 
+// Grow puts n bytes of zeros behind the end. Not to be called while requests are under way.
+func (m *Mem) Grow(n int64) { m.size += n }
+
 // Close makes every later request fail.
 func (m *Mem) Close() error {
 	m.mu.Lock()

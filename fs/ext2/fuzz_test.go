@@ -91,6 +91,7 @@ type walker struct {
 	good  bool
 	seen  map[uint32]bool
 	steps int
+	buf   [20_000]byte // what was read last
 }
 
 // check takes an error of the walk.
@@ -162,7 +163,7 @@ func (w *walker) directory(in *Inode, depth int) {
 
 // content reads the beginning, the end, and some pieces with data.
 func (w *walker) content(in *Inode) {
-	p := make([]byte, 20_000)
+	p := w.buf[:]
 	size := in.Attr().Size
 	for _, off := range []int64{0, 12 * 1024, size - 100, size / 2} {
 		if off < 0 {

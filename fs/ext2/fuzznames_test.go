@@ -5,7 +5,6 @@ package ext2
 import (
 	"errors"
 	"os"
-	"slices"
 	"testing"
 
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
@@ -19,7 +18,7 @@ const fuzzSize = 1024
 // fuzzBase is a small image that fuzzed structures are put into. Making one from scratch
 // each time would take longer than the test itself.
 type fuzzBase struct {
-	image []byte
+	image *blockiotest.Mem
 	inode int64  // offset of inode badIno, of which attributes and directory are made
 	size  int64  // of an inode
 	free  uint32 // first of the blocks that are free
@@ -33,24 +32,23 @@ func newFuzzBase(f *testing.F) *fuzzBase {
 	}
 	fs := openImage(f, img, Options{})
 	block, off := fs.inodeBlock(badIno)
-	return &fuzzBase{image, int64(block)*fuzzSize + int64(off), int64(fs.sb.InodeSize()), uint32(block) + 40}
+	return &fuzzBase{blockiotest.MemOf(image), int64(block)*fuzzSize + int64(off), int64(fs.sb.InodeSize()), uint32(block) + 40}
 }
 
 // open opens the image with inode badIno as given, area behind its fields, and the blocks
 // from free on.
 func (b *fuzzBase) open(t *testing.T, in disk.Inode, area, blocks []byte) *FS {
 	t.Helper()
-	image := slices.Clone(b.image)
-	copy(image[int64(b.free)*fuzzSize:], blocks)
-	raw := image[b.inode : b.inode+b.size]
-	sb, err := disk.DecodeSuperblock(image[disk.SuperblockOffset:][:disk.SuperblockSize])
-	if err != nil {
-		t.Fatal(err)
-	}
+	dev := b.image.Clone()
+	raw := dev.Bytes(b.inode, b.size)
 	in.Links, in.ExtraSize = 1, 32
-	in.Encode(raw, sb)
+	in.Encode(raw, superOf(t, dev))
 	copy(disk.InodeXattrArea(raw, &in), area)
-	fs, err := New(ctx, blockiotest.MemOf(image), Options{ReadOnly: true, Logger: quiet, CacheBytes: 1 << 20})
+	must(dev.WritevAt([][]byte{raw}, b.inode))(t)
+	if len(blocks) > 0 {
+		must(dev.WritevAt([][]byte{blocks}, int64(b.free)*fuzzSize))(t)
+	}
+	fs, err := New(ctx, dev, Options{ReadOnly: true, Logger: quiet, CacheBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package ext2
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -72,11 +73,7 @@ func (m *mixer) file() *Inode {
 
 // content is n bytes for the file, always of the same value.
 func content(in *Inode, n int) []byte {
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = byte(1 + in.Generation()%127)
-	}
-	return p
+	return bytes.Repeat([]byte{byte(1 + in.Generation()%127)}, n)
 }
 
 // expected are the errors that random operations may meet.
