@@ -219,14 +219,14 @@ func TestPartitionsReadError(t *testing.T) {
 // FuzzPartitions changes good tables: hostile ones neither crash nor hang nor take
 // memory, and what is listed makes sense.
 func FuzzPartitions(f *testing.F) {
-	var images [][]byte
+	var images []*blockiotest.Mem
 	for _, script := range []string{gptScript, dosScript} {
 		image, _ := sfdisk(f, 20<<20, script)
 		b, err := os.ReadFile(image)
 		if err != nil {
 			f.Fatal(err)
 		}
-		images = append(images, b)
+		images = append(images, blockiotest.MemOf(b))
 	}
 	for which := range images {
 		f.Add(which, 512+72, []byte{2}, 512+84, []byte{0, 1}, true)
@@ -235,22 +235,12 @@ func FuzzPartitions(f *testing.F) {
 		f.Add(which, 446+4, []byte{0xee}, 446+8, []byte{1, 0, 0, 0}, false)
 	}
 	f.Fuzz(func(t *testing.T, which, at1 int, patch1 []byte, at2 int, patch2 []byte, seal bool) {
-		b := bytes.Clone(images[uint(which)%2])
-		for at, patch := range map[int][]byte{at1: patch1, at2: patch2} {
-			if at < 0 {
-				at += len(b)
-			}
-			if at >= 0 && at < len(b) {
-				copy(b[at:], patch)
-			}
-		}
+		m := images[uint(which)%2].Clone()
+		change(m, int64(at1), patch1)
+		change(m, int64(at2), patch2)
 		if seal {
-			sealGPT(b)
+			sealGPT(m)
 		}
-		m := blockiotest.NewMem(int64(len(b)))
-		blockiotest.Apply(m, // what tables can lie in
-			blockiotest.Event{Op: blockio.Write, Data: b[:4<<20]},
-			blockiotest.Event{Op: blockio.Write, Data: b[len(b)-64<<10:], Off: int64(len(b) - 64<<10)})
 		parts, err := blockio.Partitions(m)
 		if err != nil {
 			return
@@ -263,16 +253,27 @@ func FuzzPartitions(f *testing.F) {
 	})
 }
 
+// change puts the patch where it says, from the end where that is below 0, as far as m goes.
+func change(m *blockiotest.Mem, at int64, patch []byte) {
+	if at < 0 {
+		at += m.Size()
+	}
+	if at >= 0 && at < m.Size() {
+		blockiotest.Apply(m, blockiotest.Event{Op: blockio.Write, Data: patch[:min(int64(len(patch)), m.Size()-at)], Off: at})
+	}
+}
+
 // sealGPT makes the checksums of both headers right, whatever they say.
-func sealGPT(b []byte) {
-	for _, at := range []int{512, len(b) - 512} {
-		h := b[at:][:92]
+func sealGPT(m *blockiotest.Mem) {
+	for _, at := range []int64{512, m.Size() - 512} {
+		h := m.Bytes(at, 92)
 		entries := binary.LittleEndian.Uint64(h[72:])
 		bytes := uint64(binary.LittleEndian.Uint32(h[80:])) * uint64(binary.LittleEndian.Uint32(h[84:]))
-		if n := uint64(len(b)); entries < n/512 && bytes <= n-entries*512 {
-			binary.LittleEndian.PutUint32(h[88:], crc32.ChecksumIEEE(b[entries*512:][:bytes]))
+		if n := uint64(m.Size()); entries < n/512 && bytes <= n-entries*512 {
+			binary.LittleEndian.PutUint32(h[88:], crc32.ChecksumIEEE(m.Bytes(int64(entries)*512, int64(bytes))))
 		}
 		clear(h[16:20])
 		binary.LittleEndian.PutUint32(h[16:], crc32.ChecksumIEEE(h))
+		change(m, at, h)
 	}
 }
