@@ -30,9 +30,7 @@ func (in *Inode) accessed() {
 		return
 	}
 	// A failure is no reason to fail the read.
-	_ = fs.update(context.Background(), 1, func() error {
-		in.mu.Lock()
-		defer in.mu.Unlock()
+	_ = in.alter(context.Background(), 1, func() error {
 		if in.raw.Links == 0 && in.IsDir() {
 			return nil
 		}

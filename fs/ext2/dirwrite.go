@@ -151,18 +151,22 @@ func (dir *Inode) appendDirBlock() (n uint64, buf *cache.Buffer, err error) {
 	return n, buf, nil
 }
 
-// removeEntry takes the entry at pos out: the one before it takes over its room, or it
-// becomes a free entry at the start of its block.
-func (dir *Inode) removeEntry(pos entryPos, name string) error {
+// pinEntry pins the block of the entry at pos.
+func (p *places) pinEntry(dir *Inode, pos entryPos) (*cache.Buffer, error) {
+	r := dir.openDirLocked()
+	buf, err := r.read(uint64(pos.off) >> dir.fs.blockBits)
+	if err == nil {
+		p.add(buf)
+	}
+	return buf, err
+}
+
+// removeEntry takes the entry at pos, which is in buf, out: the one before it takes over its
+// room, or it becomes a free entry at the start of its block.
+func (dir *Inode) removeEntry(buf *cache.Buffer, pos entryPos, name string) {
 	fs := dir.fs
 	fs.names.dropBatch(dir.ino)
 	n := uint64(pos.off) >> fs.blockBits
-	r := dir.openDirLocked()
-	buf, err := r.read(n)
-	if err != nil {
-		return err
-	}
-	defer buf.Release()
 	at, prev := int(pos.off)&(fs.blockSize-1), -1
 	for off := 0; off < at; {
 		_, next, ok := disk.NextDirent(buf.Data(), off)
@@ -184,19 +188,12 @@ func (dir *Inode) removeEntry(pos entryPos, name string) error {
 		x.remove(fs.names.hash([]byte(name)), pos.off)
 		x.room.set(n, dirGap(buf.Data()))
 	}
-	return nil
 }
 
-// setEntry makes the entry at pos stand for another inode.
-func (dir *Inode) setEntry(pos entryPos, ino uint32, fileType uint8) error {
+// setEntry makes the entry at pos, which is in buf, stand for another inode.
+func (dir *Inode) setEntry(buf *cache.Buffer, pos entryPos, ino uint32, fileType uint8) {
 	fs := dir.fs
 	fs.names.dropBatch(dir.ino)
-	r := dir.openDirLocked()
-	buf, err := r.read(uint64(pos.off) >> fs.blockBits)
-	if err != nil {
-		return err
-	}
-	defer buf.Release()
 	if !fs.sb.HasIncompat(disk.IncompatFiletype) {
 		fileType = disk.TypeUnknown
 	}
@@ -205,7 +202,6 @@ func (dir *Inode) setEntry(pos entryPos, ino uint32, fileType uint8) error {
 		binary.LittleEndian.PutUint32(b[at:], ino)
 		b[at+7] = fileType
 	})
-	return nil
 }
 
 // isEmptyDir tells whether the directory has no names but "." and "..".

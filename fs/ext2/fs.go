@@ -39,6 +39,7 @@ type FS struct {
 	readAhead readAheadPool
 	// Of a read-write mount.
 	ckpt        *cache.Checkpoint
+	superPin    *cache.Buffer
 	journal     journal
 	readOnly    atomic.Bool // nothing may change: mounted so, or turned so by an error
 	stateFound  uint16      // s_state at mount, restored by a clean end

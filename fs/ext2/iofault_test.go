@@ -154,6 +154,43 @@ var faultWork = []struct {
 		})
 		in.Put()
 	}},
+	{"names", func(u *faultUser) {
+		u.with("a", func(a *Inode) {
+			u.with("a/b", func(b *Inode) {
+				open := make([]*Inode, 3) // the list of orphans has neighbours
+				for i := range open {
+					in, err := a.Tmpfile(ctx, CreateOptions{Mode: disk.ModeReg | 0o600})
+					if u.told("tmpfile", err) {
+						open[i] = in
+					}
+				}
+				if in := open[1]; in != nil {
+					u.told("link", a.Link(ctx, "linked", in, Root))
+					u.told("link", b.Link(ctx, "linked-again", in, Root))
+				}
+				for _, in := range open {
+					if in != nil {
+						in.Put()
+					}
+				}
+				target := string(bytes.Repeat([]byte("long/"), 40))
+				in, err := b.Create(ctx, "symlink", CreateOptions{Mode: disk.ModeSymlink | 0o777, Target: target})
+				if u.told("symlink", err) {
+					in.Put()
+				}
+				u.told("rename", a.Rename(ctx, "plain", b, "moved", RenameWhiteout, Root))
+				u.told("exchange", a.Rename(ctx, "hello", u.root, "indexed", RenameExchange, Root))
+				u.told("rename", a.Rename(ctx, "hello", b, "directory", 0, Root))
+			})
+			u.told("unlink", a.Unlink(ctx, "linked"))
+		})
+		u.told("sync", u.fs.Sync(ctx))
+		u.with("a/b/directory", func(dir *Inode) {
+			for i := range 20 { // leaves of an htree are split by names that change
+				u.told("rename", dir.Rename(ctx, fmt.Sprint("a-name-of-some-length-", i+1), dir, fmt.Sprint("a-name-that-is-longer-than-it-was-before-", i), 0, Root))
+			}
+		})
+	}},
 	{"index", func(u *faultUser) {
 		for i := range 40 {
 			u.with("indexed", func(dir *Inode) {
@@ -178,7 +215,7 @@ type faultRun struct {
 	log   bytes.Buffer
 }
 
-func runFaults(im *hostile.Image, do func(u *faultUser), rule *blockiotest.Rule, discard bool) *faultRun {
+func runFaults(im *hostile.Image, do func(u *faultUser), cache int64, rule *blockiotest.Rule, discard bool) *faultRun {
 	defer hangs(fmt.Sprintf("%s with %+v", im.Name, rule))()
 	r := &faultRun{faultUser: &faultUser{promise: map[string]uint64{}}, dev: im.Device()}
 	r.fault = blockiotest.NewFault(r.dev)
@@ -186,7 +223,7 @@ func runFaults(im *hostile.Image, do func(u *faultUser), rule *blockiotest.Rule,
 		r.fault.Fail(*rule)
 	}
 	never := func(time.Duration, func()) {}
-	fs, err := New(ctx, r.fault, Options{Logger: testLogger(&r.log), Discard: discard, testing: testhook.Hooks{After: never}})
+	fs, err := New(ctx, r.fault, Options{Logger: testLogger(&r.log), Discard: discard, CacheBytes: cache, testing: testhook.Hooks{After: never}})
 	if !r.told("mount", err) {
 		return r
 	}
@@ -311,7 +348,8 @@ func promised(m *blockiotest.Mem, promise map[string]uint64) error {
 
 // TestIOFaults fails the reads, writes, syncs and discards of each workload in turn: once, or
 // all from then on; with EIO and ENOSPC; after nothing, or a part, was transferred. What
-// is lost was told of, and what recovery makes of the image is whole.
+// is lost was told of, and what recovery makes of the image is whole. Reads fail with a cache
+// that keeps nothing, too: then each operation reads what it goes by and what it changes.
 func TestIOFaults(t *testing.T) {
 	seeds := map[string]*hostile.Image{}
 	for _, im := range seedImages(t) {
@@ -321,7 +359,11 @@ func TestIOFaults(t *testing.T) {
 		for _, w := range faultWork {
 			t.Run(name+"/"+w.name, func(t *testing.T) {
 				t.Parallel()
-				failEach(t, seeds[name], w.do, name != "1k")
+				failEach(t, seeds[name], w.do, name != "1k", 0, failures)
+			})
+			t.Run(name+"/"+w.name+"/small", func(t *testing.T) {
+				t.Parallel()
+				failEach(t, seeds[name], w.do, name != "1k", 1, readFailures)
 			})
 		}
 	}
@@ -339,14 +381,17 @@ var failures = []blockiotest.Rule{
 	{Op: blockio.Discard},
 }
 
+// readFailures are those of them that a smaller cache has more of.
+var readFailures = failures[:2]
+
 var everyFault = flag.Bool("every-fault", false, "TestIOFaults fails each request, not one in three")
 
 // everyNth: of so many failures one is judged by e2fsck, the others by package check and
 // our own recovery, which takes a tenth of the time.
 const everyNth = 11
 
-func failEach(t *testing.T, im *hostile.Image, do func(u *faultUser), journaled bool) {
-	clean := runFaults(im, do, nil, true)
+func failEach(t *testing.T, im *hostile.Image, do func(u *faultUser), journaled bool, cache int64, rules []blockiotest.Rule) {
+	clean := runFaults(im, do, cache, nil, true)
 	if len(clean.errs) > 0 || len(clean.wrong) > 0 {
 		t.Fatalf("without failures: %v, %v", clean.errs, clean.wrong)
 	}
@@ -361,10 +406,10 @@ func failEach(t *testing.T, im *hostile.Image, do func(u *faultUser), journaled 
 	case raceEnabled: // everything takes ten times as long
 		step = 15
 	}
-	for i, rule := range failures {
+	for i, rule := range rules {
 		for k := 1 + i%step; k <= int(clean.fault.Seen(rule.Op)); k += step {
 			rule.From = int64(k)
-			r := runFaults(im, do, &rule, rule.Op == blockio.Discard)
+			r := runFaults(im, do, cache, &rule, rule.Op == blockio.Discard)
 			if r.fault.Failed() == 0 {
 				break // there are no discards, which take writes with them
 			}

@@ -38,9 +38,7 @@ func (p *loanPins) pin(block uint64, what blockio.Purpose, name string) error {
 func (p *loanPins) all() (*Inode, error) {
 	fs := p.fs
 	table, _ := fs.inodeBlock(disk.JournalIno)
-	err := errors.Join(p.pin(table, blockio.InodeTable, "inode table block"),
-		p.pin(uint64(fs.superOffset())>>fs.blockBits, blockio.Super, "superblock"))
-	if err != nil {
+	if err := p.pin(table, blockio.InodeTable, "inode table block"); err != nil {
 		return nil, err
 	}
 	in, err := fs.journalInode()

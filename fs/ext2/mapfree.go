@@ -23,7 +23,7 @@ const freeCredits = 2*(freeStep+1+maxDepth+disk.NDirBlocks) + 2*maxDepth + 2
 // Damage does not stop it, or a damaged file could never be deleted: a table that is none
 // is let go of when all of it is to be freed, and e2fsck finds the blocks below. One that
 // part of is to stay, or that could not be read, stays as it is, and the error is returned
-// after the rest was done.
+// after the rest was done, or by a step that found nothing but errors: the next would, too.
 func (m *blockMap) freeRange(first, end uint64) (more bool, err error) {
 	f := freer{m: m, budget: freeStep, perBits: uint(bits.TrailingZeros32(m.fs.sb.AddrPerBlock()))}
 	base := [maxDepth + 1]uint64{0, disk.NDirBlocks}
@@ -41,8 +41,12 @@ func (m *blockMap) freeRange(first, end uint64) (more bool, err error) {
 			m.raw.Block[slot] = 0
 		}
 	}
-	if f.budget <= 0 {
+	switch {
+	case f.budget > 0:
+	case f.progress:
 		return true, nil
+	default:
+		return false, f.err
 	}
 	for i := int(min(end, disk.NDirBlocks)) - 1; i >= int(first); i-- {
 		if b := m.raw.Block[i]; b != 0 {
@@ -56,12 +60,13 @@ func (m *blockMap) freeRange(first, end uint64) (more bool, err error) {
 
 // freer collects blocks into runs and gives them back.
 type freer struct {
-	m       *blockMap
-	perBits uint
-	budget  int
-	first   uint32 // the run collected: it grows downwards as files are freed from the end
-	n       uint32
-	err     error // why part of the range could not be freed
+	m        *blockMap
+	perBits  uint
+	budget   int
+	progress bool   // something is gone
+	first    uint32 // the run collected: it grows downwards as files are freed from the end
+	n        uint32
+	err      error // why part of the range could not be freed
 }
 
 // add takes one content block.
@@ -92,7 +97,7 @@ func (f *freer) flush() {
 	}
 	f.m.fs.freeBlocks(uint64(f.first), f.n)
 	f.uncount(f.n)
-	f.n = 0
+	f.n, f.progress = 0, true
 }
 
 // table gives back an indirect block.
@@ -100,6 +105,7 @@ func (f *freer) table(block uint32) {
 	f.flush()
 	f.m.fs.cache.Forget(uint64(block))
 	f.budget--
+	f.progress = true
 	f.m.fs.freeBlocks(uint64(block), 1)
 	f.uncount(1)
 }
@@ -117,6 +123,7 @@ func (f *freer) child(ptr uint32, level int, a, b uint64) (gone bool) {
 	if err != nil {
 		f.budget--
 		if isCorrupt(err) && a == 0 && b >= 1<<(f.perBits*uint(level+1)) {
+			f.progress = true
 			return true
 		}
 		f.err = err

@@ -2,6 +2,7 @@ package ext2
 
 import (
 	"context"
+	"errors"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
@@ -33,6 +34,11 @@ func (dir *Inode) Create(ctx context.Context, name string, o CreateOptions) (*In
 		dir.mu.Lock()
 		defer dir.mu.Unlock()
 		if err := dir.mayAddLocked(name); err != nil {
+			return err
+		}
+		var p places
+		defer p.release()
+		if err := p.pin(dir); err != nil {
 			return err
 		}
 		if err := checkTarget(mode, o.Target, dir.fs.blockSize); err != nil {
@@ -236,6 +242,11 @@ func (dir *Inode) Link(ctx context.Context, name string, in *Inode, cred Cred) e
 		case in.raw.Links >= disk.MaxLinks:
 			return ErrTooManyLinks
 		}
+		var p places
+		defer p.release()
+		if err := errors.Join(p.pin(dir, in), p.pinOrphan(in)); err != nil {
+			return err
+		}
 		dir.alloc.privileged = cred.reserved(dir.fs)
 		if err := dir.addEntry(name, in.ino, disk.FileType(in.raw.Mode)); err != nil {
 			_ = dir.flushLocked()
@@ -290,9 +301,16 @@ func (dir *Inode) remove(ctx context.Context, name string, wantDir bool) error {
 		if err := dir.mayRemoveLocked(in, wantDir); err != nil {
 			return err
 		}
-		if err := dir.removeEntry(pos, name); err != nil {
+		var p places
+		defer p.release()
+		if err := p.pin(dir, in); err != nil {
 			return err
 		}
+		buf, err := p.pinEntry(dir, pos)
+		if err != nil {
+			return err
+		}
+		dir.removeEntry(buf, pos, name)
 		if wantDir {
 			dir.loseSubdirLocked()
 			in.dir.data(dir.fs).parent.Store(0)

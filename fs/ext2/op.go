@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/ext2fuse/ext2fuse/cache"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
@@ -77,6 +78,55 @@ func (fs *FS) now() disk.Timespec {
 		ts.Nsec = 0
 	}
 	return ts
+}
+
+// alter is update for an operation, f, on one inode. It runs with the inode's lock held and
+// its place in the inode table pinned.
+func (in *Inode) alter(ctx context.Context, credits int, f func() error) error {
+	return in.fs.update(ctx, credits, func() error {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		var p places
+		defer p.release()
+		if err := p.pin(in); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// places are inodes' places in the inode table, and blocks of directories, pinned. An operation
+// pins what it will write before it changes anything: a read that fails when half of the
+// changes are made would leave the half.
+type places struct {
+	bufs [8]*cache.Buffer
+	n    int
+}
+
+func (p *places) pin(inodes ...*Inode) error {
+	for _, in := range inodes {
+		if in == nil {
+			continue
+		}
+		buf, _, err := in.fs.inodeBuffer(in.ino)
+		if err != nil {
+			return err
+		}
+		p.add(buf)
+	}
+	return nil
+}
+
+func (p *places) add(buf *cache.Buffer) {
+	p.bufs[p.n] = buf
+	p.n++
+}
+
+func (p *places) release() {
+	for _, buf := range p.bufs[:p.n] {
+		buf.Release()
+	}
+	p.n = 0
 }
 
 // flushLocked puts the inode into its inode table buffer. Every operation that changed

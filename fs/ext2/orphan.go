@@ -83,6 +83,25 @@ func (in *Inode) dropOrphanLocked() error {
 	return nil
 }
 
+// pinOrphan pins what dropOrphanLocked writes, if the inode is on the list.
+func (p *places) pinOrphan(in *Inode) error {
+	if !in.orphan.Load() {
+		return nil
+	}
+	l := &in.fs.orphans
+	l.mu.Lock()
+	prev := l.at[in.ino].prev
+	l.mu.Unlock()
+	if prev == 0 {
+		return nil // the superblock, which always is
+	}
+	buf, _, err := in.fs.inodeBuffer(prev)
+	if err == nil {
+		p.add(buf)
+	}
+	return err
+}
+
 // encodeLocked puts an inode that is on the list into its place in the inode table:
 // i_dtime is the next one. The inode's lock is held, exclusively; the list's is taken
 // before the buffer's, so that the successor cannot change in between.

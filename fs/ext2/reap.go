@@ -13,6 +13,7 @@ type reaper struct {
 	idle sync.Cond
 	busy int
 	done chan struct{} // closed when a deletion ends; there is one where somebody waits
+	left []*Inode      // whose deletion failed: the end of the mount tries again
 }
 
 func (r *reaper) init() { r.idle.L = &r.mu }
@@ -85,15 +86,27 @@ func (r *reaper) wait(ctx context.Context) {
 func (fs *FS) reap(in *Inode) {
 	fs.reaper.add(1)
 	defer fs.reaper.add(-1)
-	if err := in.delete(context.Background()); err != nil && !fs.readOnly.Load() {
-		fs.log.Error(fmt.Sprintf("deleting inode %d: %v; e2fsck will free it", in.ino, err), "inode", in.ino)
+	err := in.delete(context.Background())
+	if err == nil {
+		return
 	}
+	if !fs.readOnly.Load() {
+		fs.log.Error(fmt.Sprintf("deleting inode %d: %v; the end of the mount or e2fsck will free it", in.ino, err), "inode", in.ino)
+	}
+	fs.reaper.mu.Lock()
+	fs.reaper.left = append(fs.reaper.left, in)
+	fs.reaper.mu.Unlock()
 }
 
 // reapAll works off what is left on the orphan list when the file system is closed: files
 // that were unlinked and are in use no more, truncates that a failure interrupted.
 func (fs *FS) reapAll() {
 	fs.reaper.wait(context.Background())
+	left := fs.reaper.left
+	fs.reaper.left = nil
+	for _, in := range left {
+		fs.reap(in)
+	}
 	for _, ino := range fs.orphans.all() {
 		in := fs.inodes.find(ino)
 		if in == nil {

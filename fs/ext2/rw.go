@@ -32,6 +32,11 @@ func (fs *FS) startWriting(ctx context.Context) error {
 	if err := fs.openJournal(ctx); err != nil {
 		return err
 	}
+	// The superblock stays in memory: most operations change it, some when they can no longer fail.
+	var err error
+	if fs.superPin, err = fs.cache.Get(uint64(fs.superOffset())>>fs.blockBits, blockio.Super); err != nil {
+		return err
+	}
 	fs.ckpt = cache.NewCheckpoint(fs.cache, fs.writer(), cache.CheckpointOptions{
 		MaxDirty:       fs.maxDirty(),
 		Reserve:        1, // the superblock
@@ -44,7 +49,7 @@ func (fs *FS) startWriting(ctx context.Context) error {
 		Waiting:        fs.waiting,
 		After:          fs.opts.testing.After,
 	})
-	err := fs.markMounted()
+	err = fs.markMounted()
 	if err == nil {
 		err = fs.startJournal()
 	}
@@ -59,6 +64,7 @@ func (fs *FS) startWriting(ctx context.Context) error {
 	}
 	if err != nil {
 		_ = fs.ckpt.Close()
+		fs.superPin.Release()
 	}
 	return err
 }
@@ -167,6 +173,7 @@ func (fs *FS) markMounted() error {
 // stopWriting ends a read-write mount: what was unlinked while open is deleted, the last
 // epoch goes out, and after it, alone, the superblock that says that all is well.
 func (fs *FS) stopWriting() error {
+	defer fs.superPin.Release()
 	fs.reapAll()
 	fs.stopPolicy()
 	err := fs.commit(context.Background())

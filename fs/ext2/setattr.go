@@ -129,9 +129,7 @@ func (fs *FS) clampTime(t disk.Timespec) disk.Timespec {
 // SetFlags changes the flags that chattr(1) shows (FS_IOC_SETFLAGS): of those in flags,
 // the ones that may be changed.
 func (in *Inode) SetFlags(ctx context.Context, flags uint32, cred Cred) error {
-	return in.settleAfter(ctx, in.fs.update(ctx, 1, func() error {
-		in.mu.Lock()
-		defer in.mu.Unlock()
+	return in.settleAfter(ctx, in.alter(ctx, 1, func() error {
 		const guarded = disk.InodeImmutable | disk.InodeAppend
 		const changeable = disk.InodeFlagsModify
 		flags &= changeable
@@ -163,9 +161,7 @@ func (in *Inode) possibleFlags() uint32 {
 
 // SetGeneration changes i_generation (FS_IOC_SETVERSION).
 func (in *Inode) SetGeneration(ctx context.Context, v uint32) error {
-	return in.settleAfter(ctx, in.fs.update(ctx, 1, func() error {
-		in.mu.Lock()
-		defer in.mu.Unlock()
+	return in.settleAfter(ctx, in.alter(ctx, 1, func() error {
 		in.raw.Generation, in.raw.Ctime = v, in.fs.now()
 		return in.flushLocked()
 	}), "setting the generation of")

@@ -11,9 +11,7 @@ import (
 func (in *Inode) change(ctx context.Context, credits int, f func() error) error {
 	for {
 		behind := false
-		err := in.fs.update(ctx, credits, func() error {
-			in.mu.Lock()
-			defer in.mu.Unlock()
+		err := in.alter(ctx, credits, func() error {
 			if behind = in.alloc.shrinking; behind {
 				return nil
 			}
@@ -81,9 +79,7 @@ func (in *Inode) dropOrphanUnlessDeletedLocked() error {
 // is left stays on the orphan list, for the next change of the inode, Close, or the next mount.
 func (in *Inode) finishTruncate(ctx context.Context) error {
 	for more := true; more; {
-		err := in.fs.update(ctx, freeCredits, func() (err error) {
-			in.mu.Lock()
-			defer in.mu.Unlock()
+		err := in.alter(ctx, freeCredits, func() (err error) {
 			more, err = in.freeStepLocked()
 			return errors.Join(err, in.flushLocked())
 		})
@@ -104,21 +100,18 @@ func (in *Inode) delete(ctx context.Context) error {
 		credits += freeCredits
 	}
 	for more := true; more; {
-		err := in.fs.update(ctx, credits, func() (err error) {
-			in.mu.Lock()
-			defer in.mu.Unlock()
+		err := in.alter(ctx, credits, func() (err error) {
 			in.raw.Size = 0
 			more = false
 			if blocks {
 				more, err = (*blockMap)(in).freeRange(0, endBlock)
 			}
-			switch {
-			case err != nil:
-				return errors.Join(err, in.flushLocked())
-			case more:
-				return in.flushLocked()
+			if err == nil && !more {
+				if err = in.freeLocked(); err == nil {
+					return nil
+				}
 			}
-			return in.freeLocked()
+			return errors.Join(err, in.flushLocked()) // which no longer has the blocks that were freed
 		})
 		if err != nil {
 			return err
@@ -130,10 +123,12 @@ func (in *Inode) delete(ctx context.Context) error {
 // freeLocked frees an inode that has no blocks any more.
 func (in *Inode) freeLocked() error {
 	// What can fail comes first, while the orphan list still has the inode.
-	if _, err := in.fs.inodeUsed(in.ino); err != nil {
+	g, _ := in.fs.sb.InodeGroup(in.ino)
+	bitmap, err := in.fs.inodeBitmap(g)
+	if err != nil {
 		return err
 	}
-	g, _ := in.fs.sb.InodeGroup(in.ino)
+	defer bitmap.Release()
 	desc, err := in.fs.descriptor(g)
 	if err != nil {
 		return err

@@ -43,9 +43,7 @@ func (in *Inode) Removexattr(ctx context.Context, name string, cred Cred) error 
 // changeXattr is the operation that changes the attribute of a full name: change does it,
 // with the inode's lock held.
 func (in *Inode) changeXattr(ctx context.Context, name string, cred Cred, change func(index uint8, short string) error) error {
-	return in.settleAfter(ctx, in.fs.update(ctx, xattrCredits, func() error {
-		in.mu.Lock()
-		defer in.mu.Unlock()
+	return in.settleAfter(ctx, in.alter(ctx, xattrCredits, func() error {
 		index, short, ok := disk.XattrSplitName(name)
 		switch {
 		case in.raw.Flags&(disk.InodeImmutable|disk.InodeAppend) != 0:

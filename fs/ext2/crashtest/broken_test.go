@@ -152,7 +152,7 @@ func TestBrokenRules(t *testing.T) {
 				}
 				return w.Write(snap)
 			})
-		}, ""},
+		}, "the target does not end at i_size"},
 		{"blocks used again before their release is durable", "", func(s *setup) {
 			lie := false // not while the journal is borrowed or given back
 			s.work = workload{"takeover", func(d *driver) { lie = true; takeover(d); lie = false }}

@@ -23,10 +23,12 @@ func (a *Adapter) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint3
 		// The kernel keeps the times of what it writes back, and sends them.
 		KeepTimes: a.writeback && in.WriteFlags&fuse.WRITE_CACHE != 0,
 	})
-	if n > 0 {
-		return uint32(n), fuse.OK // what failed is met again by the rest
+	if err != nil && (n == 0 || in.WriteFlags&fuse.WRITE_CACHE != 0) {
+		// Pages that are written back: the kernel does not look at how many bytes of them were
+		// written, and nobody meets the failure again by the rest.
+		return 0, status(err)
 	}
-	return 0, status(err)
+	return uint32(n), fuse.OK
 }
 
 // writer is on whose behalf a WRITE comes. Pages that the kernel writes back belong to

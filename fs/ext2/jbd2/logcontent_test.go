@@ -94,3 +94,63 @@ func TestWritebackErrorIsTold(t *testing.T) {
 		t.Error("the host said once that something could not be written, and nobody is told")
 	}
 }
+
+// The records that revoke all copies of content are counted, too.
+func TestRevokesNeedRoom(t *testing.T) {
+	for left := uint32(3); left < 12; left++ {
+		d := newLogDesk(t, sealing, LogOptions{})
+		for first := uint64(200); first < 470; first += 30 { // more than one revoke block has room for
+			blocks := row(first, 30)
+			d.put(1, blocks...)
+			d.commit(1, meta, content(true, blocks...))
+		}
+		for {
+			room := d.log.j.Size() - d.log.used - left
+			if room == 0 {
+				break
+			}
+			n := min(room, 60) // of log blocks: a descriptor, copies, a commit block
+			if rest := room - n; rest > 0 && rest < 3 {
+				n -= 3
+			}
+			d.commit(1, row(820, int(n-2)), nil)
+		}
+		d.put(2, 201)
+		d.commit(2, meta, stream(false))
+		if d.log.used > d.log.j.Size() {
+			t.Errorf("with room for %d: %d blocks are used of %d", left, d.log.used, d.log.j.Size())
+		}
+		d.holds("content that is revoked", 201, 2)
+		d.holds("metadata", 820, 1)
+	}
+}
+
+// row are n blocks from first on.
+func row(first uint64, n int) (blocks []uint64) {
+	for i := range n {
+		blocks = append(blocks, first+uint64(i))
+	}
+	return blocks
+}
+
+// A transaction that is sealed lies where the log has zeros, durably, its content and the
+// block behind it included: else a replay would take what an earlier journal left there for
+// the transaction behind a torn one, and refuse the log.
+func TestSealedAmongZeros(t *testing.T) {
+	crossed := false
+	for n := 1; n < 256; n++ {
+		d := newLogDesk(t, sealing, LogOptions{Strange: true})
+		d.commit(1, meta[:1], nil)
+		zeros := d.log.ready.upTo
+		data := row(200, 20)
+		d.put(2, data...)
+		if s, _ := d.commit(2, row(240, n), content(true, data...)); s == 0 && d.log.head >= zeros {
+			t.Fatalf("%d blocks of metadata: the sealed transaction ends at log block %d, and zeros before block %d only were durable", n, d.log.head, zeros)
+		} else if s > 0 {
+			crossed = true
+		}
+	}
+	if !crossed {
+		t.Error("no transaction was too long for what was ready")
+	}
+}

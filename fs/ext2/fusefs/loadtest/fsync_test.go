@@ -131,6 +131,40 @@ func TestFsyncTellsEachOnce(t *testing.T) {
 	}
 }
 
+// Of pages that the kernel writes back in one request some find room and some do not: fsync
+// tells, once, though the request was carried out in part.
+func TestFsyncTellsOfPart(t *testing.T) {
+	ext2test.NeedFUSE(t)
+	for _, tt := range []struct{ words, how string }{{"writeback_cache", "write"}, {"writeback_cache", "map"}, {"nowriteback_cache", "map"}} {
+		t.Run(tt.words+" "+tt.how, func(t *testing.T) {
+			m := newMount(t, ext2test.Options{BlockSize: 4096, Size: 8 << 20}, tt.words, "nojournal")
+			var st unix.Statfs_t
+			must(t, unix.Statfs(m.dir, &st))
+			const pages = 32
+			must(t, writeSync(m.path("fill"), make([]byte, (int(st.Bfree)-pages/2)<<12)))
+			a := asker{t: t}
+			defer a.close()
+			fd := a.open(m.path("f"), unix.O_RDWR|unix.O_CREAT)
+			data := ext2test.Content(1, pages<<12)
+			if tt.how == "write" {
+				_, err := unix.Pwrite(fd, data, 0)
+				must(t, err)
+			} else {
+				must(t, unix.Ftruncate(fd, pages<<12))
+				mem, err := unix.Mmap(fd, 0, pages<<12, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+				must(t, err)
+				copy(mem, data)
+				must(t, unix.Munmap(mem))
+			}
+			a.fsync("first", fd)
+			a.fsync("then", fd)
+			if got, want := strings.Join(a.answers, ", "), "first: ENOSPC, then: ok"; got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		})
+	}
+}
+
 // lostCheckpoint has changes fail to get to the image that nobody waited for, lets the image
 // work again, and asks.
 func lostCheckpoint(t *testing.T, dir string, below *failingFile) []string {
