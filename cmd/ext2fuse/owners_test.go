@@ -43,6 +43,36 @@ func effectOwner(t *testing.T) {
 	}
 }
 
+// TestOwnersFlags: whom all files are shown as, and not who is stored, may change their flags and
+// their version.
+func TestOwnersFlags(t *testing.T) {
+	dir, bin, img := forUser(t)
+	mnt := filepath.Join(dir, "mnt")
+	ext2test.DebugfsWrite(t, img, "mkdir d", "set_inode_field d uid 12")
+	if err := os.Chown(img, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	out, err := asNobody(exec.Command("sh", "-e", "-c", fmt.Sprintf(
+		`%[1]s -o uid=%[2]d,gid=%[2]d %[3]s %[4]s; chattr -v 77 +d %[4]s/d || e=$?; %[1]s -u %[4]s; exit $e`, bin, nobody, img, mnt))).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	ext2test.Fsck(t, img)
+	if out := ext2test.Debugfs(t, img, "stat d"); !strings.Contains(out, "Generation: 77 ") || !strings.Contains(out, "Flags: 0x40") {
+		t.Errorf("what is stored is\n%s", out)
+	}
+
+	if err := os.Chown(img, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	ext2test.DebugfsWrite(t, img, fmt.Sprintf("set_inode_field d uid %d", nobody), "set_inode_field d mode 040755")
+	mounted(t, img, "uid=12", func(mnt string) {
+		if out, err := asNobody(exec.Command("chattr", "-v", "78", filepath.Join(mnt, "d"))).CombinedOutput(); err == nil {
+			t.Errorf("who is stored, and not shown, may change the version\n%s", out)
+		}
+	})
+}
+
 // rootTree makes a small root file system in the working directory. Root makes device
 // files there, too.
 const rootTree = `umask 022

@@ -160,9 +160,7 @@ func (r *dirReader) scan(name string, first, end uint64, window int) (entryPos, 
 			if bad == nil {
 				bad = err
 			}
-			if holes := r.hole(n); holes > 0 {
-				n += holes - 1
-			}
+			n += r.skip(n) - 1
 			continue
 		}
 		d, ok := disk.FindDirent(buf.Data(), name)
@@ -190,9 +188,9 @@ func (r *dirReader) makeIndex(d *dirData) *nameIndex {
 		r.ahead(n, dirWholeWindow)
 		buf, err := r.read(n)
 		if err != nil {
-			holes := r.hole(n)
-			x.miss(n, err, holes > 0)
-			n += max(holes, 1) - 1
+			skip := r.skip(n)
+			x.miss(n, err, skip > 1 || r.hole(n) > 0)
+			n += skip - 1
 			continue
 		}
 		if _, again := seen[buf.Block()]; again {

@@ -19,6 +19,7 @@ type dirReader struct {
 	// full is how many blocks the directory has; total is one more when its size
 	// cannot be right, and reading that block tells so.
 	full, total uint64
+	again       bool // block full is one that stands in it before
 
 	at  uint64 // file block the run begins at
 	run mpage.Run
@@ -29,8 +30,12 @@ func (in *Inode) openDirLocked() dirReader {
 	fs := in.fs
 	full := min(in.raw.Size>>fs.blockBits, uint64(fs.sb.BlocksCount))
 	r := dirReader{in: in, full: full, total: full}
-	if in.raw.Size != full<<fs.blockBits {
-		r.total++
+	if full > manyBlocks {
+		r.full = min(full, in.repeatLocked(full))
+		r.again = r.full < full
+	}
+	if in.raw.Size != r.full<<fs.blockBits {
+		r.total = r.full + 1
 	}
 	return r
 }
@@ -63,7 +68,11 @@ func (r *dirReader) locate(n uint64) (mpage.Run, error) {
 // not, a hole and a block that cannot be read are errors, which are logged.
 func (r *dirReader) read(n uint64) (*cache.Buffer, error) {
 	fs, ino := r.in.fs, r.in.ino
-	if n >= r.full {
+	switch {
+	case n >= r.full && r.again:
+		return nil, fs.corrupt(&disk.CorruptError{What: "directory", Inode: ino, Offset: -1, Detail: fmt.Sprintf(
+			"the block stands in it twice, once as file block %d", r.full)})
+	case n >= r.full:
 		return nil, fs.corrupt(&disk.CorruptError{What: "directory size", Inode: ino, Offset: -1, Detail: fmt.Sprintf(
 			"i_size is %d, neither more blocks than the file system has nor part of a block was expected", r.in.raw.Size)})
 	}
@@ -92,6 +101,15 @@ func (r *dirReader) hole(n uint64) uint64 {
 		return 0
 	}
 	return run.Count
+}
+
+// skip is how many blocks from n on, which cannot be read, nobody need try: one hole, or what
+// one pointer should lead to that leads nowhere.
+func (r *dirReader) skip(n uint64) uint64 {
+	if n >= r.full {
+		return 1
+	}
+	return max(r.hole(n), (*blockMap)(r.in).lost(n))
 }
 
 // How much of a directory is read at once when its next block is not in memory: by

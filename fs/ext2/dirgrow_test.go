@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
@@ -294,5 +295,41 @@ func BenchmarkAddName(b *testing.B) {
 				w.fs.Close()
 			})
 		}
+	}
+}
+
+// TestDirBlockOfTwo: a block of a directory that is another file's table, too, may become
+// anything after it was checked. Names in it that need more room than they had do no harm to
+// who moves them.
+func TestDirBlockOfTwo(t *testing.T) {
+	w := makeWritable(t, ext2test.Options{Size: 8 << 20, BlockSize: 1024}, Options{})
+	dir := w.create("dir", disk.ModeDir|0o755)
+	run, err := (*blockMap)(dir).GetBlock(0, 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := must(w.fs.cache.Get(run.Block, blockio.Directory))(t)
+	err = w.fs.update(ctx, 1, func() error {
+		modify(buf, func(b []byte) {
+			off := 24 // behind the dots
+			disk.SetRecLen(b, dotDotOff, off-dotDotOff)
+			for ; off+26 <= len(b); off += 13 {
+				disk.PutDirent(b, off, RootIno, 13, []byte("12345"), 0)
+			}
+			disk.PutDirent(b, off, RootIno, len(b)-off, []byte("last!"), 0)
+		})
+		return nil
+	})
+	buf.Release()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dir.Create(ctx, strings.Repeat("n", 200), CreateOptions{Mode: disk.ModeReg}); !isCorrupt(err) {
+		t.Errorf("creating a name: %v, want damage", err)
+	}
+	dir.Put()
+	w.root.Put()
+	if err := w.fs.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -27,7 +27,10 @@ type dirData struct {
 	scans atomic.Uint32
 	// hopeless: the directory is larger than a name index may be.
 	hopeless atomic.Bool
-	index    atomic.Pointer[nameIndex]
+	// repeat is the first file block of a large directory that stands in it before, or more
+	// than it can have; 0: nobody has looked yet. See repeatLocked.
+	repeat atomic.Uint64
+	index  atomic.Pointer[nameIndex]
 
 	building sync.Mutex // held by whoever makes the index
 }

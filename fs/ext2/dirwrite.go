@@ -132,6 +132,10 @@ func dirGap(block []byte) int {
 // a reserved block will do. The block is one free entry.
 func (dir *Inode) appendDirBlock() (n uint64, buf *cache.Buffer, err error) {
 	fs := dir.fs
+	r := dir.openDirLocked()
+	if err := r.refuseRepeats(); err != nil {
+		return 0, nil, err
+	}
 	n = dir.raw.Size >> fs.blockBits
 	if (n+1)<<fs.blockBits > 1<<32-uint64(fs.blockSize) {
 		return 0, nil, ErrNoSpace // i_size of a directory has 32 bits
@@ -207,6 +211,9 @@ func (dir *Inode) setEntry(buf *cache.Buffer, pos entryPos, ino uint32, fileType
 // isEmptyDir tells whether the directory has no names but "." and "..".
 func (dir *Inode) isEmptyDir() (bool, error) {
 	r := dir.openDirLocked()
+	if err := r.refuseRepeats(); err != nil {
+		return false, err
+	}
 	for n := uint64(0); n < r.full; n++ {
 		if holes := r.hole(n); holes > 0 {
 			n += holes - 1

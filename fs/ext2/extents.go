@@ -32,7 +32,7 @@ func (in *Inode) extents(ctx context.Context) ([]Extent, error) {
 	if !in.IsReg() && !in.IsDir() && (!in.IsSymlink() || in.raw.FastSymlink(in.fs.sb)) {
 		return nil, nil
 	}
-	w := extentWalk{m: (*blockMap)(in), perBits: uint(bits.TrailingZeros32(in.fs.sb.AddrPerBlock()))}
+	w := extentWalk{m: (*blockMap)(in), perBits: uint(bits.TrailingZeros32(in.fs.sb.AddrPerBlock())), tables: map[uint32]struct{}{}}
 	for i := range uint64(disk.NDirBlocks) {
 		if err := w.add(i, in.raw.Block[i]); err != nil {
 			return w.list, err
@@ -57,7 +57,8 @@ type extentWalk struct {
 	perBits uint
 	depth   int // of the tree that is walked
 	path    treePath
-	blocks  uint64 // so many were met
+	blocks  uint64              // so many were met
+	tables  map[uint32]struct{} // met
 	list    []Extent
 }
 
@@ -80,9 +81,12 @@ func (w *extentWalk) add(file uint64, ptr uint32) error {
 	return nil
 }
 
-// count makes sure that a damaged tree, which may lead to the same tables again and again,
-// comes to an end.
+// count makes sure that a damaged tree comes to an end, and soon: a few tables that lead to
+// each other would make as many extents as a sparse image claims to have blocks.
 func (w *extentWalk) count(file uint64, ptr uint32) error {
+	if _, again := w.tables[ptr]; again {
+		return w.m.badPointer("block pointer", file, uint64(ptr), "an indirect block of the same file")
+	}
 	if w.blocks++; w.blocks > uint64(w.m.fs.sb.BlocksCount) {
 		return w.m.badPointer("block pointer", file, uint64(ptr), "in a file of more blocks than there are")
 	}
@@ -104,6 +108,7 @@ func (w *extentWalk) tree(ctx context.Context, file uint64, ptr uint32, level in
 	if err := w.count(file, ptr); err != nil {
 		return err
 	}
+	w.tables[ptr] = struct{}{}
 	w.list = append(w.list, Extent{File: file, Block: uint64(ptr), Count: 1, Level: level})
 	shift := w.perBits * uint(level-1)
 	for i := range 1 << w.perBits {

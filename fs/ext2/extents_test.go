@@ -156,3 +156,44 @@ func TestAllocationOptions(t *testing.T) {
 		t.Errorf("%d pieces without reservation, %d with", pieces[true], pieces[false])
 	}
 }
+
+// shareTables makes inode ino a file of n blocks, of which a few tables that lead to each other
+// make very many.
+func (c *crafted) shareTables(ino uint32, n uint64) {
+	first, data := c.take(), c.take()
+	var tables [3]uint32
+	for i := range tables {
+		tables[i] = c.take()
+		below := data
+		if i > 0 {
+			below = tables[i-1]
+		}
+		for j := range int64(c.blockSize / 4) {
+			c.setPtr(tables[i], j, below)
+		}
+	}
+	c.inode(ino, func(in *disk.Inode) {
+		in.Mode, in.Links, in.Size = disk.ModeReg|0o600, 1, n*uint64(c.blockSize)
+		in.Block = [15]uint32{12: tables[0], 13: tables[1], 14: tables[2]}
+		for i := range disk.NDirBlocks {
+			in.Block[i] = first
+		}
+	})
+}
+
+// TestSharedTables: the memory that a tree of blocks takes, of a file as of a journal, is bounded
+// by what the image has of it, not by how many blocks a few shared tables and i_size make of it.
+func TestSharedTables(t *testing.T) {
+	const want = "file block 268 points to an indirect block of the same file"
+	c := craft(t, 1024)
+	c.shareTables(fileIno, 8000)
+	in := openInode(t, c.open(Options{}), fileIno)
+	if list, err := in.Extents(ctx); err == nil || !strings.Contains(err.Error(), want) || len(list) > 300 {
+		t.Errorf("%d extents, %v; want damage: %s", len(list), err, want)
+	}
+
+	c.shareTables(disk.JournalIno, 8000)
+	if list, err := journalExtents(c.dev, Options{Logger: quiet}, disk.JournalIno); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%d pieces of a journal, %v; want damage: %s", len(list), err, want)
+	}
+}

@@ -18,7 +18,8 @@ type dxTree struct {
 	r       dirReader
 	version uint8 // of the hash, signedness included
 	levels  [1 + disk.MaxDxLevels]dxLevel
-	depth   int // levels in use
+	depth   int    // levels in use
+	gone    uint64 // leaves that next has gone on to
 }
 
 // The checks of tables that are remembered with their buffers.
@@ -155,6 +156,9 @@ func (t *dxTree) peek() (hash uint32, ok bool) {
 
 // next moves to the next leaf, which peek said there is.
 func (t *dxTree) next(d *dirData) error {
+	if t.gone++; t.gone >= t.r.full {
+		return t.r.badIndex(d, 0, badDx("it goes on to more leaves than the directory has blocks"))
+	}
 	level := t.depth - 1
 	for level > 0 && t.levels[level].i+1 >= t.levels[level].node.Count {
 		level--

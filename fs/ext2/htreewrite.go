@@ -2,6 +2,7 @@ package ext2
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/ext2fuse/ext2fuse/cache"
@@ -62,20 +63,27 @@ type hashedEntry struct {
 	size int
 }
 
-// hashEntries are the entries of a directory block, by hash; names are copies.
-func hashEntries(block []byte, version uint8, seed [4]uint32, skipDots bool) []hashedEntry {
-	var all []hashedEntry
-	dirEntries(block, func(e disk.Dirent) bool {
+// hashEntries are the entries of a directory block, by hash; names are copies. The block was
+// checked when it was read. One that is somebody else's table, too, may have become anything
+// since, such as entries that need more room than they had.
+func (dir *Inode) hashEntries(buf *cache.Buffer, version uint8, skipDots bool) (all []hashedEntry, err error) {
+	room := 0
+	dirEntries(buf.Data(), func(e disk.Dirent) bool {
 		if skipDots && isDots(e.Name) {
 			return true
 		}
 		e.Name = slices.Clone(e.Name)
-		hash, _ := disk.DirHash(version, seed, e.Name)
+		hash, _ := disk.DirHash(version, dir.fs.sb.HashSeed, e.Name)
 		all = append(all, hashedEntry{e, hash, disk.RecLen(len(e.Name))})
+		room += disk.RecLen(len(e.Name))
 		return true
 	})
+	if room > dir.fs.blockSize {
+		return nil, dir.fs.corrupt(&disk.CorruptError{What: "directory block", Inode: dir.ino, Block: buf.Block(), Offset: -1,
+			Detail: fmt.Sprintf("its entries take %d bytes", room)})
+	}
 	slices.SortStableFunc(all, func(a, b hashedEntry) int { return cmp.Compare(a.hash, b.hash) })
-	return all
+	return all, nil
 }
 
 // packEntries makes a directory block of entries, the last of which takes what is left.
@@ -110,7 +118,10 @@ func splitPoint(entries []hashedEntry, blockSize int) int {
 // to whichever half it belongs to. Names with the hash at the cut may stand in both
 // halves; the lowest bit of the new range's hash says so.
 func (dir *Inode) dxSplitLeaf(t *dxTree, leaf *cache.Buffer, hash uint32, e *disk.Dirent) error {
-	all := hashEntries(leaf.Data(), t.version, dir.fs.sb.HashSeed, false)
+	all, err := dir.hashEntries(leaf, t.version, false)
+	if err != nil {
+		return err
+	}
 	if len(all) < 2 {
 		return ErrNoSpace // cannot be: two of the longest names fit into any block
 	}
@@ -211,7 +222,10 @@ func (dir *Inode) makeIndexed(d *dirData, e *disk.Dirent) (done bool, err error)
 		return false, nil
 	}
 	hasher := fs.hasher()
-	all := hashEntries(root.Data(), hasher.version, fs.sb.HashSeed, true)
+	all, err := dir.hashEntries(root, hasher.version, true)
+	if err != nil {
+		return false, err
+	}
 	n, leaf, err := dir.appendDirBlock()
 	if err != nil {
 		return false, err

@@ -155,3 +155,33 @@ func undoWithFaults(t *testing.T, image *blockiotest.Mem, op blockio.Op) {
 		}
 	}
 }
+
+// TestGiveBackDamage: what the journal's inode points to behind the journal's end was never
+// looked at. Where it leads out of the file system the journal stays, and so does the daemon.
+func TestGiveBackDamage(t *testing.T) {
+	m := loadImage(t, ext2test.Options{Size: 32 << 20, BlockSize: 4096})
+	fs := must(New(context.Background(), m.Clone(), Options{Logger: quiet}))(t)
+	left := fs.dev.(*blockiotest.Mem).Clone() // as after a crash
+	if err := fs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := &crafted{t: t, dev: left, blockSize: 4096, layout: fs}
+	c.inode(disk.JournalIno, func(in *disk.Inode) { c.setPtr(in.Block[disk.IndBlock], 1023, 0xFFFFFFF0) })
+	var log strings.Builder
+	fs = must(New(context.Background(), left, Options{Logger: testLogger(&log)}))(t)
+	if fs.journal.borrowed() == 0 {
+		t.Fatal("nothing is on loan")
+	}
+	if err := fs.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"the borrowed journal stays", "block 4294967280: file block 1035 points to outside of the file system"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log has no %q:\n%s", want, log.String())
+		}
+	}
+	fsckInPlace(t, left, "-f", "-y")
+	if code, out := fsck(t, left, "-f", "-n"); code != 0 {
+		t.Errorf("e2fsck -f -n, repaired: %d\n%s", code, out)
+	}
+}

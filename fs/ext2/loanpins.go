@@ -50,6 +50,10 @@ func (p *loanPins) all() (*Inode, error) {
 		return nil, err
 	}
 	for _, e := range list {
+		// Nothing has looked at what lies behind the end of the journal.
+		if good, why := fs.dataBlocks(e.Block, e.Count); good < e.Count {
+			return nil, (*blockMap)(in).badPointer("block pointer", e.File+good, e.Block+good, why)
+		}
 		if e.Level > 0 {
 			err = p.pin(e.Block, blockio.Indirect, "indirect block")
 		}

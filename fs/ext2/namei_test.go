@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
 
 // freshImage makes an empty image and opens it for writing.
@@ -119,4 +120,33 @@ func TestManyNames(t *testing.T) {
 			closeAndCheck(t, img, fs)
 		})
 	}
+}
+
+// TestRenameRound: the ".." of two directories lead to each other. Who asks what is above them
+// gets an answer, soon.
+func TestRenameRound(t *testing.T) {
+	w := makeWritable(t, ext2test.Options{}, Options{})
+	a, b := w.create("a", disk.ModeDir|0o755), w.create("b", disk.ModeDir|0o755)
+	w.create("file", disk.ModeReg|0o644).Put()
+	w.create("dir", disk.ModeDir|0o755).Put()
+	err := w.fs.update(ctx, nameCredits, func() error { return errors.Join(a.setParent(b.ino), b.setParent(a.ino)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := looked(w.fs, func() {
+		if err := w.root.Rename(ctx, "dir", a, "dir", 0, Root); !errors.Is(err, ErrInvalid) {
+			t.Errorf("a directory: %v, want %v", err, ErrInvalid)
+		}
+		w.wantErr("a file", w.root.Rename(ctx, "file", a, "file", 0, Root), nil)
+	})
+	if n > 200 {
+		t.Errorf("%d blocks were looked at", n)
+	}
+	err = w.fs.update(ctx, nameCredits, func() error { return errors.Join(a.setParent(RootIno), b.setParent(RootIno)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Put()
+	b.Put()
+	w.close()
 }

@@ -128,6 +128,10 @@ func (fs *FS) setDtime(ino, v uint32) error {
 	return nil
 }
 
+// orphanBatch is how many orphans a mount takes into memory at a time: an image may have all
+// of its inodes on the list.
+const orphanBatch = 1024
+
 // recoverOrphans works off the list that a daemon that died left behind. It takes the
 // list as a hint: without a journal it may be older or newer than the inodes it names,
 // so that what is no orphan ends it, and e2fsck has the rest. When ctx ends, so does it: the
@@ -136,25 +140,39 @@ func (fs *FS) recoverOrphans(ctx context.Context) error {
 	if fs.sb.LastOrphan == 0 || fs.readOnly.Load() { // damage was found already: e2fsck has it
 		return nil
 	}
-	var found []*Inode
-	if fs.stateFound&disk.StateErrors == 0 {
-		found = fs.readOrphans()
-	} else {
+	next := fs.sb.LastOrphan
+	if fs.stateFound&disk.StateErrors != 0 {
+		next = 0
 		fs.log.Warn("files left over from an unclean end are not touched, as the file system has errors; run e2fsck")
 	}
-	fs.orphans.adopt(found)
-	err := fs.update(context.Background(), 1, func() error {
-		return fs.changeSuper(func(sb *disk.Superblock) { sb.LastOrphan = fs.orphans.head })
-	})
-	if err != nil {
-		return err
+	var r orphanRecovery
+	for more := true; more; more = next != 0 {
+		var found []*Inode
+		first := next
+		found, next = fs.readOrphans(next)
+		if err := fs.update(context.Background(), 2, func() error { return fs.adoptOrphans(first, found, next) }); err != nil {
+			return err
+		}
+		if err := r.workOff(ctx, fs, found); err != nil {
+			return err
+		}
 	}
-	deleted := 0
+	if r.deleted+r.truncated > 0 {
+		fs.log.Info(fmt.Sprintf("%d files left over from an unclean end: %d deleted, %d truncated", r.deleted+r.truncated, r.deleted, r.truncated))
+	}
+	return nil
+}
+
+// orphanRecovery counts what recoverOrphans does.
+type orphanRecovery struct{ deleted, truncated int }
+
+func (r *orphanRecovery) workOff(ctx context.Context, fs *FS, found []*Inode) (err error) {
 	for _, in := range found {
 		if in.raw.Links == 0 {
-			deleted++
+			r.deleted++
 			err = in.delete(ctx)
 		} else {
+			r.truncated++
 			err = in.finishTruncate(ctx)
 		}
 		if err != nil && (fs.readOnly.Load() || isEnd(ctx, err)) {
@@ -164,42 +182,59 @@ func (fs *FS) recoverOrphans(ctx context.Context) error {
 			fs.log.Error(fmt.Sprintf("orphaned inode %d: %v; run e2fsck", in.ino, err), "inode", in.ino)
 		}
 	}
-	if len(found) > 0 {
-		fs.log.Info(fmt.Sprintf("%d files left over from an unclean end: %d deleted, %d truncated", len(found), deleted, len(found)-deleted))
+	return nil
+}
+
+// adoptOrphans makes the list in memory what was found on disk from inode first on, with which
+// it ends in memory, up to inode next, which is to be read yet; 0 is none. An operation runs.
+func (fs *FS) adoptOrphans(first uint32, found []*Inode, next uint32) error {
+	l := &fs.orphans
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	tail := l.at[first].prev // what could not be worked off
+	delete(l.at, first)
+	last := tail
+	for _, in := range append(found, &Inode{ino: next}) {
+		if last == 0 {
+			l.head = in.ino
+		} else {
+			l.at[last] = orphanLinks{l.at[last].prev, in.ino}
+		}
+		if in.ino != 0 {
+			l.at[in.ino] = orphanLinks{prev: last}
+		}
+		last = in.ino
+	}
+	switch {
+	case tail == 0:
+		return fs.changeSuper(func(sb *disk.Superblock) { sb.LastOrphan = l.head })
+	case len(found) == 0: // the list ends before what is none
+		return fs.setDtime(tail, next)
 	}
 	return nil
 }
 
-// adopt makes the list in memory what was found on disk.
-func (l *orphanList) adopt(found []*Inode) {
-	for i, in := range found {
-		var at orphanLinks
-		if i > 0 {
-			at.prev = found[i-1].ino
-		} else {
-			l.head = in.ino
-		}
-		if i+1 < len(found) {
-			at.next = found[i+1].ino
-		}
-		l.at[in.ino] = at
+// readOrphans follows the list on disk from inode ino on, as far as it names inodes that can be
+// orphans, and tells where to go on; 0 is nowhere.
+func (fs *FS) readOrphans(ino uint32) (found []*Inode, next uint32) {
+	stop := func(why string) ([]*Inode, uint32) {
+		fs.log.Warn(fmt.Sprintf("the list of files left over from an unclean end stops at inode %d, %s; run e2fsck", ino, why), "inode", ino)
+		return found, 0
 	}
-}
-
-// readOrphans follows the list on disk, as far as it names inodes that can be orphans.
-func (fs *FS) readOrphans() (found []*Inode) {
 	seen := map[uint32]bool{}
-	for ino := fs.sb.LastOrphan; ino != 0; {
+	for ino != 0 && len(found) < orphanBatch {
 		in, why := fs.readOrphan(ino)
-		if in == nil || seen[ino] {
-			fs.log.Warn(fmt.Sprintf("the list of files left over from an unclean end stops at inode %d, %s; run e2fsck", ino, why), "inode", ino)
-			return found
+		if in == nil {
+			return stop(why)
 		}
 		seen[ino] = true
 		found = append(found, in)
 		ino, in.raw.Dtime = in.raw.Dtime, 0
+		if _, waits := fs.orphans.at[ino]; waits || seen[ino] {
+			return stop("which stands on it twice")
+		}
 	}
-	return found
+	return found, ino
 }
 
 // readOrphan reads an inode that stands on the list, or says why it cannot.
@@ -228,7 +263,7 @@ func (fs *FS) readOrphan(ino uint32) (in *Inode, why string) {
 	if err := errors.Join(check.CheckInode(ino, fs.sb), in.checkXattrBlock()); err != nil {
 		return nil, err.Error()
 	}
-	return in, "which stands on it twice"
+	return in, ""
 }
 
 // rawInode reads an inode from the table as it stands there.

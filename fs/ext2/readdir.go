@@ -165,9 +165,7 @@ func (b *dirBatch) fillBytes(r *dirReader, pos uint64) {
 	buf, err := r.read(n)
 	if err != nil {
 		b.err = err
-		if holes := r.hole(n); holes > 0 {
-			b.to = (n + holes) << bits
-		}
+		b.to = (n + r.skip(n)) << bits
 	} else {
 		dirEntries(buf.Data(), func(e disk.Dirent) bool {
 			if b.listable(r, buf.Data(), n, e) {

@@ -32,7 +32,7 @@ func (b *dirBatch) fillHashed(r *dirReader, pos uint64) {
 	for n := uint64(0); n < r.total; n++ {
 		r.ahead(n, dirWholeWindow)
 		if !g.block(n) {
-			n += max(r.hole(n), 1) - 1
+			n += r.skip(n) - 1
 		}
 	}
 	g.finish()

@@ -8,7 +8,6 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/jbd2"
-	"github.com/ext2fuse/ext2fuse/mpage"
 )
 
 // errReplayReadOnly: there is a journal to replay and the device cannot be written.
@@ -118,18 +117,29 @@ func journalExtents(dev blockio.Device, o Options, ino uint32) ([]jbd2.Extent, e
 	if total > uint64(fs.sb.BlocksCount) {
 		return nil, bad("i_size is %d, more than the file system has", in.raw.Size)
 	}
+	// What the tables say first: they are bounded, where what i_size says need not be.
+	list, err := in.extents(context.Background())
 	var all []jbd2.Extent
-	for at := uint64(0); at < total; {
-		run, err := (*blockMap)(in).GetBlock(at, total-at, false)
-		if err != nil {
-			return nil, err
+	at := uint64(0)
+	for _, e := range list {
+		if e.Level > 0 || at == total {
+			continue
 		}
-		if run.Flags&mpage.Mapped == 0 {
+		if e.File != at {
 			return nil, bad("its block %d is a hole", at)
 		}
-		n := min(run.Count, total-at)
-		all = append(all, jbd2.Extent{Start: run.Block, Blocks: uint32(n)})
+		n := min(e.Count, total-at)
+		if good, why := fs.dataBlocks(e.Block, n); good < n {
+			return nil, (*blockMap)(in).badPointer("block pointer", at+good, e.Block+good, why)
+		}
+		all = append(all, jbd2.Extent{Start: e.Block, Blocks: uint32(n)})
 		at += n
 	}
-	return all, nil
+	switch {
+	case at == total:
+		return all, nil
+	case err != nil:
+		return nil, err
+	}
+	return nil, bad("its block %d is a hole", at)
 }

@@ -151,8 +151,8 @@ func (r *rename) lockDirs() (unlock func()) {
 
 // contains tells whether directory inode ino is in, or above it. fs.renameMu is held.
 func (r *rename) contains(ino uint32, in *Inode) bool {
-	at := in.ino
-	for range maxTreeDepth {
+	at, mark := in.ino, in.ino
+	for step := 1; ; step++ {
 		if at == ino {
 			return true
 		}
@@ -167,13 +167,14 @@ func (r *rename) contains(ino uint32, in *Inode) bool {
 		if err != nil || up == at {
 			return false
 		}
-		at = up
+		if at = up; at == mark {
+			return true // it goes round: refuse what would make a loop
+		}
+		if step&(step-1) == 0 { // each mark stays for as long as the way to it was
+			mark = at
+		}
 	}
-	return true // too deep to be sure: refuse what would make a loop
 }
-
-// maxTreeDepth is deeper than any path a system call can name.
-const maxTreeDepth = 1 << 20
 
 // get takes a reference that release gives back: the last one deletes, which is an
 // operation of its own.

@@ -28,7 +28,9 @@ const (
 // setIoctl carries out an ioctl that changes something; done is false for the others.
 func (a *Adapter) setIoctl(interrupted <-chan struct{}, in *fuse.IoctlIn, inode *ext2.Inode, arg, buf []byte) (st fuse.Status, done bool) {
 	c := a.cred(&in.InHeader)
-	owner := c.UID == 0 || c.UID == inode.Attr().UID
+	at := inode.Attr()
+	shown, _ := a.owners.shown(&at)
+	owner := c.UID == 0 || c.UID == shown
 	switch in.Cmd {
 	case iocSetFlags, iocSetXFlags, iocSetVersion, iocOldSetVers:
 		switch {
