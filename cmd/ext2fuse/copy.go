@@ -68,6 +68,8 @@ type source interface {
 	// join is the name of something in a directory, as people see it in show.
 	join(dir, name string) string
 	show(name string) string
+	// fault says what is wrong with a file, and what to do.
+	fault(name string, err error) string
 }
 
 // target is where files are copied to: a directory of the host, or an image. Names are those
@@ -86,6 +88,8 @@ type target interface {
 	setMeta(name string, m *fileMeta) error
 	join(dir, name string) string
 	show(name string) string
+	// fault says what is wrong with a file, and what to do.
+	fault(name string, err error) string
 }
 
 // content is an open regular file.
@@ -127,7 +131,7 @@ func runCp(c *call) error {
 		inImages = inImages || p.image != ""
 	}
 	if !inImages {
-		return usagef("nothing of this is in an image%s; write IMAGE:PATH for what is, as in disk.img:/etc", whyHost(c.args))
+		return usagef("nothing of this is in an image%s", whyHost(c.args)).but("write IMAGE:PATH for what is, as in disk.img:/etc")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
@@ -181,7 +185,7 @@ func (k *copier) run(from []place, to place) error {
 			k.beginWalk(sources[i])
 			k.copy(sources[i], p.path, k.target, name, !k.recursive())
 		} else if err := k.writeStream(sources[i], p.path, name); err != nil {
-			k.fail(name, err)
+			k.fail(hostTree{}, name, err)
 		}
 		if k.over() {
 			return k.why()
@@ -219,19 +223,13 @@ func (k *copier) beginWalk(from source) {
 	}
 }
 
-// fail says what could not be copied, and why.
-func (k *copier) fail(what string, err error) {
+// fail says what of a source or target could not be copied, and why.
+func (k *copier) fail(where interface{ fault(string, error) string }, name string, err error) {
 	if k.over() {
 		return // said once, at the end
 	}
 	k.progress.pause()
-	advice := ""
-	for _, t := range k.images {
-		if strings.HasPrefix(what, t.image+":") {
-			advice = hintInside(t.image, err)
-		}
-	}
-	k.c.warn("%s: %v%s", what, reason(err), advice)
+	k.c.warn("%s", where.fault(name, err))
 	k.failed = true
 }
 
@@ -242,7 +240,7 @@ func (k *copier) copy(from source, src string, to target, dst string, follow boo
 	}
 	m, err := from.meta(src, follow, true)
 	if err != nil {
-		k.fail(from.show(src), err)
+		k.fail(from, src, err)
 		return
 	}
 	if from == (hostTree{}) {
@@ -254,16 +252,16 @@ func (k *copier) copy(from source, src string, to target, dst string, follow boo
 		}
 	}
 	if m.is(unix.S_IFDIR) && same(from, to) && isBelow(src, dst) {
-		k.fail(to.show(dst), errors.New("a directory cannot be copied into itself"))
+		k.fail(to, dst, errors.New("a directory cannot be copied into itself"))
 		return
 	}
 	if m.is(unix.S_IFDIR) {
 		if !k.recursive() {
-			k.fail(from.show(src), errors.New("is a directory; with -r it is copied"))
+			k.fail(from, src, errors.New("is a directory; with -r it is copied"))
 			return
 		}
 		if err := from.enter(src, m); err != nil {
-			k.fail(from.show(src), err)
+			k.fail(from, src, err)
 			return
 		}
 	}
@@ -271,7 +269,7 @@ func (k *copier) copy(from source, src string, to target, dst string, follow boo
 		k.c.printf("%s -> %s\n", safe(from.show(src)), safe(to.show(dst)))
 	}
 	if err := k.copyOne(from, src, to, dst, m); err != nil {
-		k.fail(to.show(dst), err)
+		k.fail(to, dst, err)
 		return
 	}
 	if m.is(unix.S_IFDIR) {
@@ -279,7 +277,7 @@ func (k *copier) copy(from source, src string, to target, dst string, follow boo
 	}
 	// Last: what is made in a directory changes its times.
 	if err := to.setMeta(dst, m); err != nil {
-		k.fail(to.show(dst), err)
+		k.fail(to, dst, err)
 	}
 }
 
@@ -294,7 +292,7 @@ func isBelow(dir, name string) bool {
 func (k *copier) copyBelow(from source, src string, to target, dst string) {
 	names, err := from.list(src)
 	if err != nil {
-		k.fail(from.show(src), err)
+		k.fail(from, src, err)
 	}
 	for _, n := range names {
 		if src == "." && n == "lost+found" {

@@ -97,7 +97,7 @@ func runInfo(c *call) error {
 			info.Warnings = fs.Warnings()
 			failed = !info.readUse(c, &view{fs: fs, image: info.Image})
 			if err := fs.Close(); err != nil {
-				return errors.New(oneLine(info.Image, err))
+				return fmt.Errorf("%s: %w", info.Image, err)
 			}
 		}
 	}
@@ -157,7 +157,7 @@ func holds(dev blockio.Device, start, size int64) string {
 			return kindOf(sb)
 		}
 	}
-	return disk.Sniff(b)
+	return disk.Sniff(b).Name
 }
 
 // kindOf names the member of the family.
@@ -187,7 +187,10 @@ func (info *imageInfo) readSuperblock(c *call) error {
 	if err == nil {
 		info.Superblock = newSuperInfo(sb)
 	}
-	return errors.Join(err, dev.Close())
+	if err = errors.Join(err, dev.Close()); err != nil {
+		return fmt.Errorf("%s: %w", info.Image, err)
+	}
+	return nil
 }
 
 // readUse finds out how space is used. It tells what damage is in the way, goes on with the
@@ -195,7 +198,7 @@ func (info *imageInfo) readSuperblock(c *call) error {
 func (info *imageInfo) readUse(c *call, v *view) (ok bool) {
 	ok = true
 	if err := info.readFree(v.fs); err != nil {
-		c.warn("%s", oneLine(v.image, err))
+		c.warn("%s: %v", v.image, reason(err))
 		ok = false
 	}
 	if !c.set("files") {

@@ -104,12 +104,7 @@ func formatAttr(s *strings.Builder, a slog.Attr) {
 	fmt.Fprintf(s, " %s=%s", a.Key, v)
 }
 
-// oneLine words an error about an image for people: one line that names the image and
-// says what to do.
+// oneLine words an error that names an image for people: one line that says what to do, too.
 func oneLine(image string, err error) string {
-	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
-	if !strings.Contains(text, image) {
-		text = image + ": " + text
-	}
-	return withImage(image, text, err) + hint(image, err)
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ") + hint(image, err)
 }

@@ -125,7 +125,7 @@ func (v *verb) parse(args []string) (*call, error) {
 	case n < v.least:
 		return nil, usagef("usage: ext2fuse %s %s", v.name, v.operands)
 	case v.most >= 0 && n > v.most:
-		return nil, usagef("one operand too many: %q; usage: ext2fuse %s %s", c.args[v.most], v.name, v.operands)
+		return nil, usagef("one operand too many: %q", c.args[v.most]).but("usage: ext2fuse %s %s", v.name, v.operands)
 	}
 	return c, nil
 }
