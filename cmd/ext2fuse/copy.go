@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
@@ -45,12 +46,23 @@ type fileMeta struct {
 	xattrs       map[string][]byte
 }
 
+// onDevice stands for the device in the imageID of a block device.
+const onDevice = ^uint64(0)
+
 // imageID tells images of the host apart whatever they are called: devices by their number.
 func (m *fileMeta) imageID() [2]uint64 {
 	if m.is(unix.S_IFBLK) {
-		return [2]uint64{^uint64(0), unix.Mkdev(m.major, m.minor)}
+		return [2]uint64{onDevice, unix.Mkdev(m.major, m.minor)}
 	}
 	return m.id
+}
+
+// storageOf is where the bytes of what has an imageID lie.
+func storageOf(id [2]uint64) blockio.Storage {
+	if id[0] == onDevice {
+		return blockio.DeviceStorage(id[1])
+	}
+	return blockio.FileStorage(id[0], id[1])
 }
 
 func (m *fileMeta) is(mode uint32) bool { return m.mode&unix.S_IFMT == mode }
@@ -316,7 +328,7 @@ func (k *copier) copyOne(from source, src string, to target, dst string, m *file
 	switch {
 	case err == nil && same(from, to) && there.id == m.id:
 		return errors.New("a file cannot be copied onto itself")
-	case k.isTarget(from, m.id):
+	case k.inTarget(from, m.id):
 		return errors.New("is the image itself, which cannot be copied into itself")
 	case err == nil && there.is(unix.S_IFDIR) != m.is(unix.S_IFDIR):
 		if there.is(unix.S_IFDIR) {
