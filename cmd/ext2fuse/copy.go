@@ -67,6 +67,11 @@ func storageOf(id [2]uint64) blockio.Storage {
 
 func (m *fileMeta) is(mode uint32) bool { return m.mode&unix.S_IFMT == mode }
 
+// faulty words what is wrong with a file of a source or target, and what to do.
+type faulty interface {
+	fault(name string, err error) string
+}
+
 // source is where files are copied from: the host, or an image. Names are paths of the host,
 // or those of io/fs.
 type source interface {
@@ -80,8 +85,7 @@ type source interface {
 	// join is the name of something in a directory, as people see it in show.
 	join(dir, name string) string
 	show(name string) string
-	// fault says what is wrong with a file, and what to do.
-	fault(name string, err error) string
+	faulty
 }
 
 // target is where files are copied to: a directory of the host, or an image. Names are those
@@ -100,8 +104,7 @@ type target interface {
 	setMeta(name string, m *fileMeta) error
 	join(dir, name string) string
 	show(name string) string
-	// fault says what is wrong with a file, and what to do.
-	fault(name string, err error) string
+	faulty
 }
 
 // content is an open regular file.
@@ -197,7 +200,7 @@ func (k *copier) run(from []place, to place) error {
 			k.beginWalk(sources[i])
 			k.copy(sources[i], p.path, k.target, name, !k.recursive())
 		} else if err := k.writeStream(sources[i], p.path, name); err != nil {
-			k.fail(hostTree{}, name, err)
+			k.failCopy(sources[i], p.path, hostTree{}, name, err)
 		}
 		if k.over() {
 			return k.why()
@@ -236,13 +239,28 @@ func (k *copier) beginWalk(from source) {
 }
 
 // fail says what of a source or target could not be copied, and why.
-func (k *copier) fail(where interface{ fault(string, error) string }, name string, err error) {
+func (k *copier) fail(where faulty, name string, err error) {
 	if k.over() {
 		return // said once, at the end
 	}
 	k.progress.pause()
 	k.c.warn("%s", where.fault(name, err))
 	k.failed = true
+}
+
+// readError is an error of what is copied from; others are of what is copied to.
+type readError struct{ error }
+
+func (e readError) Unwrap() error { return e.error }
+
+// failCopy says that a file could not be copied, and on which side that lies.
+func (k *copier) failCopy(from source, src string, to faulty, dst string, err error) {
+	var reading readError
+	if errors.As(err, &reading) {
+		k.fail(from, src, reading.error)
+		return
+	}
+	k.fail(to, dst, err)
 }
 
 // copy copies one file, and what is below it.
@@ -281,7 +299,7 @@ func (k *copier) copy(from source, src string, to target, dst string, follow boo
 		k.c.printf("%s -> %s\n", safe(from.show(src)), safe(to.show(dst)))
 	}
 	if err := k.copyOne(from, src, to, dst, m); err != nil {
-		k.fail(to, dst, err)
+		k.failCopy(from, src, to, dst, err)
 		return
 	}
 	if m.is(unix.S_IFDIR) {
@@ -355,9 +373,10 @@ func (k *copier) copyOne(from source, src string, to target, dst string, m *file
 		err = k.copyContent(from, src, to, dst, m.size)
 	case m.is(unix.S_IFLNK):
 		var leads string
-		if leads, err = from.readlink(src); err == nil {
-			err = to.make(dst, m, leads)
+		if leads, err = from.readlink(src); err != nil {
+			return readError{err}
 		}
+		err = to.make(dst, m, leads)
 	default:
 		err = to.make(dst, m, "")
 	}
@@ -373,7 +392,7 @@ func (k *copier) copyContent(from source, src string, to target, dst string, siz
 	}
 	r, err := from.open(src)
 	if err != nil {
-		return err
+		return readError{err}
 	}
 	defer func() { _ = r.Close() }() // it was only read
 	w, err := to.create(dst)
@@ -384,7 +403,7 @@ func (k *copier) copyContent(from source, src string, to target, dst string, siz
 	for off := int64(0); off < size; {
 		start, end, err := r.data(off)
 		if err != nil {
-			return err
+			return readError{err}
 		}
 		if start < 0 {
 			k.progress.add(size - off)
@@ -398,9 +417,9 @@ func (k *copier) copyContent(from source, src string, to target, dst string, siz
 			n, err := r.ReadAt(k.buffer[:min(int64(len(k.buffer)), end-off)], off)
 			if n == 0 {
 				if err == nil || errors.Is(err, io.EOF) {
-					return errors.New("became shorter while it was copied")
+					err = errors.New("became shorter while it was copied")
 				}
-				return err
+				return readError{err}
 			}
 			if _, err := w.WriteAt(k.buffer[:n], off); err != nil {
 				return err

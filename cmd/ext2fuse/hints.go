@@ -113,7 +113,10 @@ func openHint(err *blockio.OpenError) string {
 // hintInside says what to do about an error with a file of an image.
 func hintInside(image string, err error) string {
 	image = shell.Quote(image)
+	var damage *disk.CorruptError
 	switch {
+	case errors.As(err, &damage):
+		return "; run e2fsck -f " + image
 	case errors.Is(err, iofs.ErrNotExist):
 		return "; \"ext2fuse tree " + image + "\" shows what there is"
 	case errors.Is(err, ext2.ErrNoSpace):

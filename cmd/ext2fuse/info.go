@@ -93,9 +93,12 @@ func runInfo(c *call) error {
 		fs, err := c.open(info.Image, false)
 		if err != nil {
 			info.CannotMount = err.Error()
+			c.told(info.CannotMount)
 		} else {
 			info.Warnings = fs.Warnings()
-			failed = !info.readUse(c, &view{fs: fs, image: info.Image})
+			v := &view{fs: fs, image: info.Image}
+			info.readUse(c, v)
+			failed = v.failed
 			if err := fs.Close(); err != nil {
 				return fmt.Errorf("%s: %w", info.Image, err)
 			}
@@ -194,15 +197,14 @@ func (info *imageInfo) readSuperblock(c *call) error {
 }
 
 // readUse finds out how space is used. It tells what damage is in the way, goes on with the
-// rest, and returns false then.
-func (info *imageInfo) readUse(c *call, v *view) (ok bool) {
-	ok = true
+// rest.
+func (info *imageInfo) readUse(c *call, v *view) {
 	if err := info.readFree(v.fs); err != nil {
 		c.warn("%s: %v", v.image, reason(err))
-		ok = false
+		v.failed = true
 	}
 	if !c.set("files") {
-		return ok
+		return
 	}
 	info.Files = &filesInfo{}
 	seen := map[uint32]bool{}
@@ -213,11 +215,9 @@ func (info *imageInfo) readUse(c *call, v *view) (ok bool) {
 		}
 		if err != nil {
 			info.Files.Unread++
-			c.warn("%s: %v", v.show(name), reason(err))
-			ok = false
+			c.fail(v, name, err)
 		}
 	})
-	return ok
 }
 
 // readFree finds out how the free space is cut up.
