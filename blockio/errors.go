@@ -10,13 +10,31 @@ var (
 	// ErrBusy: another process or the kernel uses the image in a way that does
 	// not go together with the use asked for. The message says who.
 	ErrBusy = errors.New("in use")
+	// ErrLocked is the ErrBusy of an image that another process has locked.
+	ErrLocked = fmt.Errorf("%w: locked", ErrBusy)
 	// ErrNotImage: the path is neither a regular file nor a block device.
 	ErrNotImage = errors.New("not an image file or block device")
+	// ErrEmpty is the ErrNotImage of a file or device without a byte.
+	ErrEmpty = fmt.Errorf("empty: %w", ErrNotImage)
 	// ErrNoPartition: there is no partition table, or no such partition in it.
 	ErrNoPartition = errors.New("no such partition")
 	// ErrUnsupported: this operating system has no device implementation.
 	ErrUnsupported = errors.New("not supported on this operating system")
 )
+
+// OpenError tells that the host does not let an image be opened.
+type OpenError struct {
+	Path  string
+	Write bool  // it was to be written to
+	Err   error // the host's reason
+	text  string
+}
+
+// Error says it in one line.
+func (e *OpenError) Error() string { return e.text }
+
+// Unwrap gives the host's reason.
+func (e *OpenError) Unwrap() error { return e.Err }
 
 // ErrShrunk is a read of an image file that has become shorter than it was when it was opened.
 var ErrShrunk = errors.New("image is shorter than when it was opened")

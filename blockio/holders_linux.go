@@ -15,20 +15,15 @@ import (
 	"github.com/ext2fuse/ext2fuse/internal/shell"
 )
 
-// busy is a refusal because of a holder; who may be empty.
-func busy(path, who string) error {
-	if who == "" {
-		return fmt.Errorf("%s is %w", path, ErrBusy)
-	}
-	return fmt.Errorf("%s is %w: %s", path, ErrBusy, who)
-}
+// busy is a refusal because of a holder.
+func busy(who string) error { return fmt.Errorf("%w: %s", ErrBusy, who) }
 
 // holders refuses an image that the kernel uses in a way that does not go together
 // with ours: nobody else may have an image that we write, and nobody else may write
 // an image that we read. size bytes at off of the image are what we are going to use.
 func (f *File) holders(st *unix.Stat_t, off, size int64) error {
 	if who := loopHolder(st, off, size, f.readOnly); who != "" {
-		return busy(f.path, who)
+		return fmt.Errorf("%s is %w", f.path, busy(who))
 	}
 	if f.block && f.readOnly { // for writing, O_EXCL has seen to it
 		for _, d := range blockFamily(st.Rdev) {
@@ -36,43 +31,43 @@ func (f *File) holders(st *unix.Stat_t, off, size int64) error {
 				continue
 			}
 			if m := findMount(d.id); m != nil && !m.readOnly {
-				return busy(f.path, d.mounted(m))
+				return fmt.Errorf("%s is %w", f.path, busy(d.mounted(m)))
 			}
 		}
 	}
 	return nil
 }
 
-// describeHolders names who keeps a block device from being claimed.
-func describeHolders(st *unix.Stat_t, readOnly bool) string {
+// busyDevice names who keeps a block device from being claimed.
+func busyDevice(st *unix.Stat_t, readOnly bool) error {
 	for _, d := range blockFamily(st.Rdev) {
 		if m := findMount(d.id); m != nil {
-			return d.mounted(m)
+			return busy(d.mounted(m))
 		}
 		if above, _ := os.ReadDir(filepath.Join("/sys/dev/block", d.id, "holders")); len(above) > 0 {
-			return fmt.Sprintf("/dev/%s is part of /dev/%s", d.name, above[0].Name())
+			return busy(fmt.Sprintf("/dev/%s is part of /dev/%s", d.name, above[0].Name()))
 		}
 		if isSwap(d.name) {
-			return fmt.Sprintf("/dev/%s is swap space; turn it off with: swapoff /dev/%s", d.name, d.name)
+			return busy(fmt.Sprintf("/dev/%s is swap space; turn it off with: swapoff /dev/%s", d.name, d.name))
 		}
 	}
 	if who := loopHolder(st, 0, 1<<62, readOnly); who != "" {
-		return who
+		return busy(who)
 	}
-	return describeLock(st)
+	return locked(st)
 }
 
-// describeLock names the process that holds a lock on the image.
-func describeLock(st *unix.Stat_t) string {
+// locked names the process that holds a lock on the image.
+func locked(st *unix.Stat_t) error {
 	pid, write, found := lockHolder(st)
 	if !found {
-		return "another process has locked it"
+		return fmt.Errorf("%w by another process", ErrLocked)
 	}
 	how := "reading"
 	if write {
 		how = "writing"
 	}
-	return fmt.Sprintf("locked for %s by %s", how, processName(pid))
+	return fmt.Errorf("%w for %s by %s", ErrLocked, how, processName(pid))
 }
 
 func processName(pid int) string {

@@ -15,8 +15,8 @@ import (
 // a block device to be written is claimed from the kernel too (O_EXCL). The end of ctx
 // ends the wait for a lock that somebody else holds.
 //
-// Errors: ctx's; fs.ErrNotExist and fs.ErrPermission as the host gave them; ErrNotImage;
-// ErrBusy, with who holds the image; ErrNoPartition; ErrPastEnd for a part outside
+// Errors: ctx's; an *OpenError with fs.ErrNotExist, fs.ErrPermission or whatever the host gave;
+// ErrNotImage; ErrBusy, with who holds the image; ErrNoPartition; ErrPastEnd for a part outside
 // the image.
 func Open(ctx context.Context, path string, o OpenOptions) (Device, error) {
 	if err := o.check(); err != nil {
@@ -91,8 +91,7 @@ func openFile(ctx context.Context, path string, o OpenOptions) (*File, *unix.Sta
 	fd, err := f.open(o, unix.O_NONBLOCK)
 	if err != nil {
 		if err == unix.EBUSY && f.block {
-			err = busy(path, describeHolders(&st, o.ReadOnly))
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("%s is %w", path, busyDevice(&st, o.ReadOnly))
 		}
 		return nil, nil, openError(path, o, err)
 	}
@@ -150,7 +149,7 @@ func (f *File) prepare(ctx context.Context, o OpenOptions, st *unix.Stat_t) erro
 		f.size = size
 	}
 	if f.size == 0 {
-		return fmt.Errorf("%s is empty: %w", f.path, ErrNotImage)
+		return fmt.Errorf("%s is %w", f.path, ErrEmpty)
 	}
 	f.step = adviceStep(st)
 	if o.Direct {
@@ -194,7 +193,7 @@ func (f *File) lock(ctx context.Context, st *unix.Stat_t, o OpenOptions) error {
 		case err != unix.EWOULDBLOCK:
 			return fmt.Errorf("cannot lock %s: %w", f.path, err)
 		case !time.Now().Before(deadline):
-			return busy(f.path, describeLock(st))
+			return fmt.Errorf("%s is %w", f.path, locked(st))
 		}
 		select {
 		case <-poll.C:
@@ -223,18 +222,18 @@ func checkType(path string, st *unix.Stat_t) error {
 	return fmt.Errorf("%s is %s: %w", path, what, ErrNotImage)
 }
 
-// openError puts a failed open into words, with what can be done about it.
+// openError puts a failed open into words.
 func openError(path string, o OpenOptions, err error) error {
-	hint := ""
+	format := "cannot open %s: %v"
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("cannot open %s: there is no such image or device: %w", path, err)
+		format = "cannot open %s: there is no such image or device: %v"
 	case o.Direct && err == unix.EINVAL:
-		hint = " (its file system knows no direct I/O)"
+		format += " (its file system knows no direct I/O)"
 	case !o.ReadOnly && (errors.Is(err, fs.ErrPermission) || err == unix.EROFS || err == unix.ETXTBSY):
-		return fmt.Errorf("cannot open %s for writing: %w", path, err)
+		format = "cannot open %s for writing: %v"
 	case err == unix.ENXIO || err == unix.ENOMEDIUM:
-		hint = " (no medium in the drive, or no such device)"
+		format += " (no medium in the drive, or no such device)"
 	}
-	return fmt.Errorf("cannot open %s: %w%s", path, err, hint)
+	return &OpenError{Path: path, Write: !o.ReadOnly, Err: err, text: fmt.Sprintf(format, path, err)}
 }

@@ -113,9 +113,8 @@ func newMachine(t *testing.T) *machine {
 
 // command is a shell script with mounts and processes of its own, which end with it.
 func (m *machine) command(script string, args ...string) *exec.Cmd {
-	shell := []string{"--mount", "--propagation", "slave", "--pid", "--fork", "--kill-child", "--mount-proc",
-		"bash", "-euo", "pipefail", "-c", ext2test.Unpin + script, "bash"}
-	cmd := exec.Command("unshare", append(shell, args...)...)
+	cmd := ext2test.OwnMounts("set -euo pipefail\n"+script, args...)
+	cmd.Args = slices.Insert(cmd.Args, 1, "--pid", "--fork", "--kill-child", "--mount-proc")
 	cmd.Dir = m.dir
 	return cmd
 }

@@ -11,6 +11,7 @@
 #   govulncheck  a known hole in what is called of the libraries. Its database is at
 #                vuln.go.dev, or where GOVULNDB says; where neither can be reached,
 #                that is said, and no failure
+#   tracked.sh   a built program or another large file that git was given by accident
 #   and for the scripts, shellcheck: names of images and mounts come from users
 
 # The functions are called through run, which shellcheck does not see.
@@ -53,6 +54,7 @@ known_holes() {
 }
 
 exec 3>&2
+run tracked scripts/tracked.sh
 run gofmt gofmt_clean
 run 'go vet' go vet ./...
 run staticcheck tool staticcheck ./...

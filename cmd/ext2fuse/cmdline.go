@@ -62,12 +62,26 @@ type writeWords struct {
 }
 
 // usageError is a mistake on the command line.
-type usageError struct{ msg string }
+type usageError struct {
+	wrong  string
+	advice string // what to do, if not just to look into the help
+}
 
-func (e *usageError) Error() string { return e.msg }
+func (e *usageError) Error() string {
+	if e.advice == "" {
+		return e.wrong
+	}
+	return e.wrong + "; " + e.advice
+}
 
-func usagef(format string, args ...any) error {
-	return &usageError{fmt.Sprintf(format, args...)}
+func usagef(format string, args ...any) *usageError {
+	return &usageError{wrong: fmt.Sprintf(format, args...)}
+}
+
+// but adds what to do.
+func (e *usageError) but(format string, args ...any) *usageError {
+	e.advice = fmt.Sprintf(format, args...)
+	return e
 }
 
 // newConfig is what an empty command line asks for.
@@ -100,7 +114,7 @@ func parseCommandLine(args []string) (*config, error) {
 	}
 	rest := flags.Args()
 	if v := mistypedVerb(rest); v != "" {
-		return nil, usagef("there is no image %s; if a verb is meant, the nearest known one is %q", rest[0], v)
+		return nil, usagef("there is no image %s", rest[0]).but("if a verb is meant, the nearest known one is %q", v)
 	}
 	switch len(rest) {
 	case 2:
@@ -147,7 +161,7 @@ func flagError(flags *pflag.FlagSet, err error) error {
 	var known []string
 	flags.VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 	name := unknown.GetSpecifiedName()
-	return usagef("unknown option --%s; the nearest known one is --%s", name, nearest(name, known))
+	return usagef("unknown option --%s", name).but("the nearest known one is --%s", nearest(name, known))
 }
 
 // shorthands lists the short options, as "-o, -f and -h".

@@ -52,7 +52,7 @@ func offersOf(flags *pflag.FlagSet) []offer {
 func completions(shell string) (string, error) {
 	text, ok := map[string]string{"bash": bashTemplate, "zsh": zshTemplate, "fish": fishTemplate}[shell]
 	if !ok {
-		return "", usagef("no completions for %q; there are some for bash, zsh and fish", shell)
+		return "", usagef("no completions for %q", shell).but("there are some for bash, zsh and fish")
 	}
 	type command struct {
 		offer

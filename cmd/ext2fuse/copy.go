@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
@@ -45,15 +46,31 @@ type fileMeta struct {
 	xattrs       map[string][]byte
 }
 
+// onDevice stands for the device in the imageID of a block device.
+const onDevice = ^uint64(0)
+
 // imageID tells images of the host apart whatever they are called: devices by their number.
 func (m *fileMeta) imageID() [2]uint64 {
 	if m.is(unix.S_IFBLK) {
-		return [2]uint64{^uint64(0), unix.Mkdev(m.major, m.minor)}
+		return [2]uint64{onDevice, unix.Mkdev(m.major, m.minor)}
 	}
 	return m.id
 }
 
+// storageOf is where the bytes of what has an imageID lie.
+func storageOf(id [2]uint64) blockio.Storage {
+	if id[0] == onDevice {
+		return blockio.DeviceStorage(id[1])
+	}
+	return blockio.FileStorage(id[0], id[1])
+}
+
 func (m *fileMeta) is(mode uint32) bool { return m.mode&unix.S_IFMT == mode }
+
+// faulty words what is wrong with a file of a source or target, and what to do.
+type faulty interface {
+	fault(name string, err error) string
+}
 
 // source is where files are copied from: the host, or an image. Names are paths of the host,
 // or those of io/fs.
@@ -68,6 +85,7 @@ type source interface {
 	// join is the name of something in a directory, as people see it in show.
 	join(dir, name string) string
 	show(name string) string
+	faulty
 }
 
 // target is where files are copied to: a directory of the host, or an image. Names are those
@@ -86,6 +104,7 @@ type target interface {
 	setMeta(name string, m *fileMeta) error
 	join(dir, name string) string
 	show(name string) string
+	faulty
 }
 
 // content is an open regular file.
@@ -127,7 +146,7 @@ func runCp(c *call) error {
 		inImages = inImages || p.image != ""
 	}
 	if !inImages {
-		return usagef("nothing of this is in an image%s; write IMAGE:PATH for what is, as in disk.img:/etc", whyHost(c.args))
+		return usagef("nothing of this is in an image%s", whyHost(c.args)).but("write IMAGE:PATH for what is, as in disk.img:/etc")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
@@ -181,7 +200,7 @@ func (k *copier) run(from []place, to place) error {
 			k.beginWalk(sources[i])
 			k.copy(sources[i], p.path, k.target, name, !k.recursive())
 		} else if err := k.writeStream(sources[i], p.path, name); err != nil {
-			k.fail(name, err)
+			k.failCopy(sources[i], p.path, hostTree{}, name, err)
 		}
 		if k.over() {
 			return k.why()
@@ -219,20 +238,29 @@ func (k *copier) beginWalk(from source) {
 	}
 }
 
-// fail says what could not be copied, and why.
-func (k *copier) fail(what string, err error) {
+// fail says what of a source or target could not be copied, and why.
+func (k *copier) fail(where faulty, name string, err error) {
 	if k.over() {
 		return // said once, at the end
 	}
 	k.progress.pause()
-	advice := ""
-	for _, t := range k.images {
-		if strings.HasPrefix(what, t.image+":") {
-			advice = hintInside(t.image, err)
-		}
-	}
-	k.c.warn("%s: %v%s", what, reason(err), advice)
+	k.c.warn("%s", where.fault(name, err))
 	k.failed = true
+}
+
+// readError is an error of what is copied from; others are of what is copied to.
+type readError struct{ error }
+
+func (e readError) Unwrap() error { return e.error }
+
+// failCopy says that a file could not be copied, and on which side that lies.
+func (k *copier) failCopy(from source, src string, to faulty, dst string, err error) {
+	var reading readError
+	if errors.As(err, &reading) {
+		k.fail(from, src, reading.error)
+		return
+	}
+	k.fail(to, dst, err)
 }
 
 // copy copies one file, and what is below it.
@@ -242,7 +270,7 @@ func (k *copier) copy(from source, src string, to target, dst string, follow boo
 	}
 	m, err := from.meta(src, follow, true)
 	if err != nil {
-		k.fail(from.show(src), err)
+		k.fail(from, src, err)
 		return
 	}
 	if from == (hostTree{}) {
@@ -254,16 +282,16 @@ func (k *copier) copy(from source, src string, to target, dst string, follow boo
 		}
 	}
 	if m.is(unix.S_IFDIR) && same(from, to) && isBelow(src, dst) {
-		k.fail(to.show(dst), errors.New("a directory cannot be copied into itself"))
+		k.fail(to, dst, errors.New("a directory cannot be copied into itself"))
 		return
 	}
 	if m.is(unix.S_IFDIR) {
 		if !k.recursive() {
-			k.fail(from.show(src), errors.New("is a directory; with -r it is copied"))
+			k.fail(from, src, errors.New("is a directory; with -r it is copied"))
 			return
 		}
 		if err := from.enter(src, m); err != nil {
-			k.fail(from.show(src), err)
+			k.fail(from, src, err)
 			return
 		}
 	}
@@ -271,7 +299,7 @@ func (k *copier) copy(from source, src string, to target, dst string, follow boo
 		k.c.printf("%s -> %s\n", safe(from.show(src)), safe(to.show(dst)))
 	}
 	if err := k.copyOne(from, src, to, dst, m); err != nil {
-		k.fail(to.show(dst), err)
+		k.failCopy(from, src, to, dst, err)
 		return
 	}
 	if m.is(unix.S_IFDIR) {
@@ -279,7 +307,7 @@ func (k *copier) copy(from source, src string, to target, dst string, follow boo
 	}
 	// Last: what is made in a directory changes its times.
 	if err := to.setMeta(dst, m); err != nil {
-		k.fail(to.show(dst), err)
+		k.fail(to, dst, err)
 	}
 }
 
@@ -294,7 +322,7 @@ func isBelow(dir, name string) bool {
 func (k *copier) copyBelow(from source, src string, to target, dst string) {
 	names, err := from.list(src)
 	if err != nil {
-		k.fail(from.show(src), err)
+		k.fail(from, src, err)
 	}
 	for _, n := range names {
 		if src == "." && n == "lost+found" {
@@ -318,7 +346,7 @@ func (k *copier) copyOne(from source, src string, to target, dst string, m *file
 	switch {
 	case err == nil && same(from, to) && there.id == m.id:
 		return errors.New("a file cannot be copied onto itself")
-	case k.isTarget(from, m.id):
+	case k.inTarget(from, m.id):
 		return errors.New("is the image itself, which cannot be copied into itself")
 	case err == nil && there.is(unix.S_IFDIR) != m.is(unix.S_IFDIR):
 		if there.is(unix.S_IFDIR) {
@@ -345,9 +373,10 @@ func (k *copier) copyOne(from source, src string, to target, dst string, m *file
 		err = k.copyContent(from, src, to, dst, m.size)
 	case m.is(unix.S_IFLNK):
 		var leads string
-		if leads, err = from.readlink(src); err == nil {
-			err = to.make(dst, m, leads)
+		if leads, err = from.readlink(src); err != nil {
+			return readError{err}
 		}
+		err = to.make(dst, m, leads)
 	default:
 		err = to.make(dst, m, "")
 	}
@@ -363,7 +392,7 @@ func (k *copier) copyContent(from source, src string, to target, dst string, siz
 	}
 	r, err := from.open(src)
 	if err != nil {
-		return err
+		return readError{err}
 	}
 	defer func() { _ = r.Close() }() // it was only read
 	w, err := to.create(dst)
@@ -374,7 +403,7 @@ func (k *copier) copyContent(from source, src string, to target, dst string, siz
 	for off := int64(0); off < size; {
 		start, end, err := r.data(off)
 		if err != nil {
-			return err
+			return readError{err}
 		}
 		if start < 0 {
 			k.progress.add(size - off)
@@ -388,9 +417,9 @@ func (k *copier) copyContent(from source, src string, to target, dst string, siz
 			n, err := r.ReadAt(k.buffer[:min(int64(len(k.buffer)), end-off)], off)
 			if n == 0 {
 				if err == nil || errors.Is(err, io.EOF) {
-					return errors.New("became shorter while it was copied")
+					err = errors.New("became shorter while it was copied")
 				}
-				return err
+				return readError{err}
 			}
 			if _, err := w.WriteAt(k.buffer[:n], off); err != nil {
 				return err

@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -19,6 +20,8 @@ type hostTree struct{}
 
 func (hostTree) join(dir, name string) string { return filepath.Join(dir, name) }
 func (hostTree) show(name string) string      { return name }
+
+func (hostTree) fault(name string, err error) string { return fmt.Sprintf("%s: %v", name, reason(err)) }
 
 func (hostTree) meta(name string, follow, xattrs bool) (*fileMeta, error) {
 	var st unix.Stat_t

@@ -11,17 +11,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 )
 
 // imageTree is the files of an image. What is written is written as root.
 type imageTree struct {
 	view
-	id [2]uint64 // of the image itself: the same whatever it is called
+	id   [2]uint64 // of the image itself: the same whatever it is called
+	lies blockio.Storage
 }
 
 func newImageTree(image string, fs *ext2.FS, id [2]uint64) *imageTree {
-	return &imageTree{view{fs: fs, image: image}, id}
+	return &imageTree{view{fs: fs, image: image}, id, blockio.StorageOf(fs.Device())}
 }
 
 func (t *imageTree) close() error                 { return t.fs.Close() }

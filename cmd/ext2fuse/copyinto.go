@@ -48,6 +48,8 @@ func (h *hostDir) forget() {
 func (h *hostDir) join(dir, name string) string { return path.Join(dir, name) }
 func (h *hostDir) show(name string) string      { return filepath.Join(h.path, name) }
 
+func (h *hostDir) fault(name string, err error) string { return hostTree{}.fault(h.show(name), err) }
+
 // at is the directory that a name is in, and the name there. The descriptor is good until
 // the next call.
 func (h *hostDir) at(name string) (dir int, base string, err error) {

@@ -114,18 +114,22 @@ func (k *copier) image(name string, write bool) (*imageTree, error) {
 	return t, nil
 }
 
-// isTarget tells whether a file is the image that is copied to.
-func (k *copier) isTarget(from source, id [2]uint64) bool {
+// inTarget tells whether a file of the host has bytes of the image that is copied to.
+func (k *copier) inTarget(from source, id [2]uint64) bool {
 	t, ok := k.target.(*imageTree)
-	return ok && from == (hostTree{}) && t.id == id
+	return ok && from == (hostTree{}) && t.lies.Overlaps(storageOf(id))
 }
 
-// checkInUse fails where a file of the host is an image that is open here: written over, it
-// would be lost, and what is copied with it.
+// checkInUse fails where a file of the host is an image that is open here, or a device has some of
+// its bytes: written over, it would be lost, and what is copied with it.
 func (k *copier) checkInUse(name string, m *fileMeta) error {
+	id := m.imageID()
 	for _, t := range k.images {
-		if t.id == m.imageID() {
+		switch {
+		case t.id == id:
 			return fmt.Errorf("is an image that this reads; write %s:/ to copy into it, or name another target", shell.Quote(name))
+		case t.lies.Overlaps(storageOf(id)):
+			return fmt.Errorf("has the same bytes as %s, an image that this reads; name another target", t.image)
 		}
 	}
 	return nil

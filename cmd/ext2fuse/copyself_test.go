@@ -108,16 +108,7 @@ func TestCopyOntoOpenDevice(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	writeFile(t, file, "content")
 	output(t, "cp", file, img+":/f")
-	out, err := exec.Command("losetup", "-f", "--show", img).CombinedOutput()
-	if err != nil {
-		t.Fatalf("losetup: %v: %s", err, out)
-	}
-	dev := strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		if out, err := exec.Command("losetup", "-d", dev).CombinedOutput(); err != nil {
-			t.Errorf("losetup -d: %v: %s", err, out)
-		}
-	})
+	dev := loopOf(t, img)
 	var st unix.Stat_t
 	if err := unix.Stat(dev, &st); err != nil {
 		t.Fatal(err)
@@ -144,4 +135,83 @@ func TestCopyOntoOpenDevice(t *testing.T) {
 	if ls := output(t, "ls", dev); ls != "f\nlost+found\n" {
 		t.Errorf("the image has %q", ls)
 	}
+}
+
+// loopOf attaches a file, or a device, to a loop device.
+func loopOf(t *testing.T, of string, options ...string) string {
+	t.Helper()
+	out, err := exec.Command("losetup", append(options, "-f", "--show", of)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("losetup: %v: %s", err, out)
+	}
+	dev := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if out, err := exec.Command("losetup", "-d", dev).CombinedOutput(); err != nil {
+			t.Errorf("losetup -d: %v: %s", err, out)
+		}
+	})
+	return dev
+}
+
+// Nor is what lies in the same place as the image: the file behind a loop device, the disk of a
+// partition. Another partition of it is as good as any target.
+func TestCopyOntoSameStorage(t *testing.T) {
+	needRoot(t)
+	ext2test.NeedKernelMount(t)
+	whole := partitioned(t)
+	disk := loopOf(t, whole)
+	parts := map[int]string{}
+	for n, place := range map[int][2]string{1: {"2048", "32768"}, 2: {"34816", "2048"}} {
+		if out, err := exec.Command("addpart", disk, fmt.Sprint(n), place[0], place[1]).CombinedOutput(); err != nil {
+			t.Fatalf("addpart: %v: %s", err, out)
+		}
+		number, err := os.ReadFile(fmt.Sprintf("/sys/block/%s/%[1]sp%d/dev", filepath.Base(disk), n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var major, minor uint32
+		if _, err := fmt.Sscanf(string(number), "%d:%d", &major, &minor); err != nil {
+			t.Fatal(err)
+		}
+		parts[n] = filepath.Join(t.TempDir(), fmt.Sprint("part", n)) // whether or not there is a udev
+		if err := unix.Mknod(parts[n], unix.S_IFBLK|0o600, int(unix.Mkdev(major, minor))); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if out, err := exec.Command("delpart", disk, fmt.Sprint(n)).CombinedOutput(); err != nil {
+				t.Errorf("delpart: %v: %s", err, out)
+			}
+		})
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	writeFile(t, file, "content")
+	output(t, "cp", file, parts[1]+":/f")
+	output(t, "cp", parts[1]+":/f", parts[2])
+	if got := readFile(t, parts[2]); !bytes.HasPrefix(got, []byte("content")) {
+		t.Errorf("another partition has %.10q", got)
+	}
+	before := readFile(t, whole)
+	refused := func(image, onto string) {
+		t.Helper()
+		want := "ext2fuse: " + onto + ": has the same bytes as " + image + ", an image that this reads; name another target\n"
+		if got := complaint(t, "cp", image+":/f", onto); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if !bytes.Equal(readFile(t, whole), before) {
+			t.Fatalf("cp %s:/f %s: the image was written to", image, onto)
+		}
+	}
+	for _, onto := range []string{disk, whole, loopOf(t, whole, "-o", fmt.Sprint(1<<20))} {
+		refused(parts[1], onto)
+	}
+	above := loopOf(t, parts[1])
+	for _, onto := range []string{parts[1], disk, whole} {
+		refused(above, onto)
+	}
+	for _, onto := range []string{parts[1], disk, whole} {
+		if got := complaint(t, "cp", onto, above+":/in"); !strings.HasSuffix(got, ":/in: is the image itself, which cannot be copied into itself\n") {
+			t.Errorf("%s: copied into itself: %q", onto, got)
+		}
+	}
+	ext2test.Fsck(t, above)
 }

@@ -59,7 +59,7 @@ func (k *copier) copyStream(src string, to target, dst string) (err error) {
 	for off, last := int64(0), false; !last; {
 		n, err := io.ReadFull(r, k.buffer)
 		if last = errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF); err != nil && !last {
-			return err
+			return readError{err}
 		}
 		if w == nil { // not before it is known that there is something to read
 			if w, err = to.create(dst); err != nil {
@@ -77,6 +77,17 @@ func (k *copier) copyStream(src string, to target, dst string) (err error) {
 	return nil
 }
 
+// markedReader tells its errors from those of who writes what is read.
+type markedReader struct{ io.ReaderAt }
+
+func (r markedReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.ReaderAt.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = readError{err}
+	}
+	return n, err
+}
+
 // writeStream copies a regular file into what is no regular file on the host and stays what it is.
 func (k *copier) writeStream(from source, src, dst string) error {
 	there, err := hostTree{}.meta(dst, true, false)
@@ -88,11 +99,11 @@ func (k *copier) writeStream(from source, src, dst string) error {
 	}
 	m, err := from.meta(src, true, false)
 	if err != nil {
-		return err
+		return readError{err}
 	}
 	c, err := from.open(src)
 	if err != nil {
-		return err
+		return readError{err}
 	}
 	defer func() { _ = c.Close() }() // it was only read
 	r, w := io.Pipe()
@@ -107,7 +118,7 @@ func (k *copier) writeStream(from source, src, dst string) error {
 		_ = r.CloseWithError(err)
 		done <- err
 	}()
-	_, err = io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(c, 0, m.size), k.buffer)
+	_, err = io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(markedReader{c}, 0, m.size), k.buffer)
 	_ = w.CloseWithError(err)
 	select {
 	case err := <-done: // what failed on this side too

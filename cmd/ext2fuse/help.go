@@ -178,7 +178,7 @@ var helpVerb = verb{
 		if len(c.args) == 1 {
 			v := findVerb(c.args[0])
 			if v == nil {
-				return usagef("unknown verb %q; the nearest known one is %q", c.args[0], nearestVerb(c.args[0]))
+				return usagef("unknown verb %q", c.args[0]).but("the nearest known one is %q", nearestVerb(c.args[0]))
 			}
 			text = v.help()
 		}

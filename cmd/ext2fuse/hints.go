@@ -7,9 +7,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -22,11 +20,14 @@ import (
 	"github.com/ext2fuse/ext2fuse/internal/shell"
 )
 
-// A message is one line: what is wrong and where, and behind a semicolon what to do.
+// A message is one line: what is wrong and where, and behind a semicolon what to do. Errors of
+// the packages say what is wrong, and by their type what kind of mistake it is; what to do about
+// it on the command line is said here.
 
 // seeHelp ends a message about wrong usage of a command.
 func seeHelp(command string, err error) string {
-	if strings.Contains(err.Error(), "; ") {
+	var usage *usageError
+	if errors.As(err, &usage) && usage.advice != "" {
 		return " (see " + command + " --help)"
 	}
 	return "; see " + command + " --help"
@@ -34,45 +35,75 @@ func seeHelp(command string, err error) string {
 
 // hint says what to do about an error, where its own words do not: "; check the path".
 func hint(image string, err error) string {
-	var foreign *disk.NotExt2Error
-	var mount *fusefs.MountError
-	text := err.Error()
+	var (
+		backup      *ext2.BackupError
+		foreign     *disk.NotExt2Error
+		unsupported *disk.UnsupportedError
+		mount       *fusefs.MountError
+		open        *blockio.OpenError
+	)
 	switch {
 	case errors.As(err, &mount):
-		return mountHint(err)
-	case errors.Is(err, blockio.ErrBusy) && strings.Contains(text, "locked"):
+		return mountHint(mount)
+	case errors.Is(err, ext2.ErrReplayReadOnly):
+		return "; run e2fsck -p first, or look without them with -o ro,noload"
+	case errors.As(err, &backup):
+		return backupHint(backup.Places)
+	case errors.As(err, &foreign):
+		return foreignHint(image, foreign.Looks)
+	case errors.As(err, &unsupported) && unsupported.ReadOnlyOK:
+		return "; mounting with -o ro works"
+	case errors.Is(err, blockio.ErrLocked):
 		return "; " + unmountCommand(image) + ", or mount it with -o ro at both places"
-	case errors.Is(err, blockio.ErrNotImage) && strings.Contains(text, "empty"):
+	case errors.Is(err, blockio.ErrEmpty):
 		return "; make a file system first: mke2fs " + shell.Quote(image) + " SIZE"
 	case errors.Is(err, blockio.ErrNotImage):
-		return "; the image comes first, then a directory to mount it on"
+		return imageFirst
 	case errors.Is(err, blockio.ErrNoPartition), errors.Is(err, blockio.ErrPastEnd):
 		return "; \"ext2fuse info " + shell.Quote(image) + "\" shows what there is"
-	case errors.As(err, &foreign) && foreign.Looks == "" && !strings.Contains(text, "sb="):
-		return "; \"file " + shell.Quote(image) + "\" may tell what it is"
-	case errors.As(err, &foreign) && foreign.Looks != "" && !strings.HasSuffix(text, ")"):
-		return "; mount or unpack it with what is made for that"
-	case errors.Is(err, iofs.ErrNotExist) && strings.Contains(text, "no such image"):
-		return "; check the path"
-	case strings.HasPrefix(text, "cannot open "+image):
-		return openHint(image, err)
+	case errors.As(err, &open):
+		return openHint(open)
 	}
 	return ""
 }
 
+const imageFirst = "; the image comes first, then a directory to mount it on"
+
+// backupHint says how the backups of a superblock are used, which are at places.
+func backupHint(places []int64) string {
+	words := make([]string, len(places))
+	for i, kib := range places {
+		words[i] = fmt.Sprintf("-o sb=%d", kib)
+	}
+	return "; try " + strings.Join(words, " or ")
+}
+
+// foreignHint says what to do with an image that is no ext2 file system.
+func foreignHint(image string, looks disk.Guess) string {
+	switch advice := looks.Advice(shell.Quote(image)); {
+	case looks.Partitioned:
+		return "; give a partition of it: -o part=N"
+	case advice != "":
+		return "; " + advice
+	}
+	return "; \"file " + shell.Quote(image) + "\" may tell what it is"
+}
+
 // openHint says what to do about an image that cannot be opened.
-func openHint(image string, err error) string {
-	write := strings.Contains(err.Error(), "for writing")
+func openHint(err *blockio.OpenError) string {
+	image := shell.Quote(err.Path)
 	switch {
+	case errors.Is(err, iofs.ErrNotExist):
+		return "; check the path"
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.ETXTBSY),
-		errors.Is(err, iofs.ErrPermission) && write && unix.Access(image, unix.R_OK) == nil:
+		errors.Is(err, iofs.ErrPermission) && err.Write && unix.Access(err.Path, unix.R_OK) == nil:
 		return "; -o ro needs to read it only"
 	case errors.Is(err, iofs.ErrPermission):
 		rights := "r"
-		if write {
+		if err.Write {
 			rights = "rw"
 		}
-		return fmt.Sprintf("; root or its owner can let you in: setfacl -m u:%d:%s %s", os.Getuid(), rights, shell.Quote(image))
+		return fmt.Sprintf("; root or its owner can let you in: setfacl -m u:%d:%s %s", os.Getuid(), rights, image)
 	case errors.Is(err, unix.ENOTCONN), errors.Is(err, unix.ESTALE):
 		return "; the file system that it lies on is gone: mount that anew"
 	}
@@ -82,7 +113,10 @@ func openHint(image string, err error) string {
 // hintInside says what to do about an error with a file of an image.
 func hintInside(image string, err error) string {
 	image = shell.Quote(image)
+	var damage *disk.CorruptError
 	switch {
+	case errors.As(err, &damage):
+		return "; run e2fsck -f " + image
 	case errors.Is(err, iofs.ErrNotExist):
 		return "; \"ext2fuse tree " + image + "\" shows what there is"
 	case errors.Is(err, ext2.ErrNoSpace):
@@ -91,61 +125,17 @@ func hintInside(image string, err error) string {
 	return ""
 }
 
-// withImage puts the advice that comes with what an image seems to be, "a gzip-compressed file
-// (decompress it first: gunzip)", behind a semicolon, and the image's name into its command.
-func withImage(image, text string, err error) string {
-	var foreign *disk.NotExt2Error
-	if !errors.As(err, &foreign) {
-		return text
-	}
-	looks, advice, ok := strings.Cut(foreign.Looks, " (")
-	if !ok {
-		return text
-	}
-	switch advice = strings.TrimSuffix(advice, ")"); {
-	case strings.Contains(advice, "-o part"), strings.Contains(advice, "vgchange"):
-	case strings.HasSuffix(advice, "convert -O raw"), strings.HasSuffix(advice, "simg2img"):
-		advice += " " + shell.Quote(image) + " " + shell.Quote(image+".raw")
-	default:
-		advice += " " + shell.Quote(image)
-	}
-	return strings.Replace(text, foreign.Looks, looks+"; "+advice, 1)
-}
-
 // mountHint says what to do where a file system could not be mounted.
-func mountHint(err error) string {
-	text := err.Error()
+func mountHint(err *fusefs.MountError) string {
 	switch {
+	case err.Advice != "":
+		return ""
 	case errors.Is(err, unix.ENOTDIR):
-		return "; the image comes first, then a directory to mount it on"
-	case strings.Contains(text, "no write access"):
-		return "; mount on a directory of your own"
-	case strings.Contains(text, "user_allow_other"):
-		return "; root can allow it: echo user_allow_other >>/etc/fuse.conf"
-	case strings.Contains(text, "open /dev/fuse: Permission denied"):
-		return deviceHint()
-	case strings.Contains(text, "fuse device not found"):
-		return "; load it with \"modprobe fuse\", or give /dev/fuse to the container"
+		return imageFirst
+	case errors.Is(err, unix.ENOSYS):
+		return "; the verbs (ext2fuse help) work without a mount"
 	}
 	return ""
-}
-
-// deviceHint says how a plain user gets at /dev/fuse.
-func deviceHint() string {
-	var st unix.Stat_t
-	if err := unix.Stat("/dev/fuse", &st); err == nil && st.Mode&0o060 == 0o060 && st.Gid != 0 {
-		if g, err := user.LookupGroupId(strconv.Itoa(int(st.Gid))); err == nil {
-			return "; root can make you a member of its group, from your next login on: usermod -a -G " + g.Name + " " + userName()
-		}
-	}
-	return "; root can open it to everybody: chmod 666 /dev/fuse"
-}
-
-func userName() string {
-	if u, err := user.Current(); err == nil {
-		return u.Username
-	}
-	return strconv.Itoa(os.Getuid())
 }
 
 // unmountCommand says how to free an image that an ext2fuse holds.

@@ -93,11 +93,14 @@ func runInfo(c *call) error {
 		fs, err := c.open(info.Image, false)
 		if err != nil {
 			info.CannotMount = err.Error()
+			c.told(info.CannotMount)
 		} else {
 			info.Warnings = fs.Warnings()
-			failed = !info.readUse(c, &view{fs: fs, image: info.Image})
+			v := &view{fs: fs, image: info.Image}
+			info.readUse(c, v)
+			failed = v.failed
 			if err := fs.Close(); err != nil {
-				return errors.New(oneLine(info.Image, err))
+				return fmt.Errorf("%s: %w", info.Image, err)
 			}
 		}
 	}
@@ -157,7 +160,7 @@ func holds(dev blockio.Device, start, size int64) string {
 			return kindOf(sb)
 		}
 	}
-	return disk.Sniff(b)
+	return disk.Sniff(b).Name
 }
 
 // kindOf names the member of the family.
@@ -187,19 +190,21 @@ func (info *imageInfo) readSuperblock(c *call) error {
 	if err == nil {
 		info.Superblock = newSuperInfo(sb)
 	}
-	return errors.Join(err, dev.Close())
+	if err = errors.Join(err, dev.Close()); err != nil {
+		return fmt.Errorf("%s: %w", info.Image, err)
+	}
+	return nil
 }
 
 // readUse finds out how space is used. It tells what damage is in the way, goes on with the
-// rest, and returns false then.
-func (info *imageInfo) readUse(c *call, v *view) (ok bool) {
-	ok = true
+// rest.
+func (info *imageInfo) readUse(c *call, v *view) {
 	if err := info.readFree(v.fs); err != nil {
-		c.warn("%s", oneLine(v.image, err))
-		ok = false
+		c.warn("%s: %v", v.image, reason(err))
+		v.failed = true
 	}
 	if !c.set("files") {
-		return ok
+		return
 	}
 	info.Files = &filesInfo{}
 	seen := map[uint32]bool{}
@@ -210,11 +215,9 @@ func (info *imageInfo) readUse(c *call, v *view) (ok bool) {
 		}
 		if err != nil {
 			info.Files.Unread++
-			c.warn("%s: %v", v.show(name), reason(err))
-			ok = false
+			c.fail(v, name, err)
 		}
 	})
-	return ok
 }
 
 // readFree finds out how the free space is cut up.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"log/syslog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -104,12 +105,50 @@ func formatAttr(s *strings.Builder, a slog.Attr) {
 	fmt.Fprintf(s, " %s=%s", a.Key, v)
 }
 
-// oneLine words an error about an image for people: one line that names the image and
-// says what to do.
-func oneLine(image string, err error) string {
-	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
-	if !strings.Contains(text, image) {
-		text = image + ": " + text
+// heldLog is the log of an image that a verb uses. Of errors the verb tells itself, with the path
+// that led there, so those are kept until it is known that it did not.
+type heldLog struct {
+	slog.Handler
+	mu   sync.Mutex
+	held []slog.Record
+}
+
+// maxHeld bounds what is kept of an image that has one fault beside the other.
+const maxHeld = 100
+
+// Handle logs a record, or keeps it.
+func (h *heldLog) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level < slog.LevelError {
+		return h.Handler.Handle(ctx, r)
 	}
-	return withImage(image, text, err) + hint(image, err)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held = append(h.held, r.Clone())
+	if len(h.held) <= maxHeld {
+		return nil
+	}
+	r, h.held = h.held[0], h.held[1:]
+	return h.Handler.Handle(ctx, r)
+}
+
+// told drops what stands in a message to the user.
+func (h *heldLog) told(message string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held = slices.DeleteFunc(h.held, func(r slog.Record) bool { return strings.Contains(message, r.Message) })
+}
+
+// flush logs what was not told.
+func (h *heldLog) flush() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.held {
+		_ = h.Handler.Handle(context.Background(), r) // as with say, there is nobody to tell
+	}
+	h.held = nil
+}
+
+// oneLine words an error that names an image for people: one line that says what to do, too.
+func oneLine(image string, err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ") + hint(image, err)
 }

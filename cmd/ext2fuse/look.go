@@ -32,22 +32,12 @@ func runLs(c *call) error {
 	if err != nil {
 		return err
 	}
-	failed := false
 	for i, name := range names {
 		if err := c.list(v, name, len(names) > 1, i > 0); err != nil {
-			c.warn("%s", v.fault(name, err))
-			failed = true
+			c.fail(v, name, err)
 		}
 	}
-	return v.end(failed)
-}
-
-// end closes the image. What failed was told.
-func (v *view) end(failed bool) error {
-	if err := v.fs.Close(); err != nil || !failed {
-		return err
-	}
-	return errQuiet
+	return v.end()
 }
 
 // list lists a directory, or one file.
@@ -64,13 +54,11 @@ func (c *call) list(v *view, name string, title, space bool) error {
 	var rows [][]string
 	for _, n := range names {
 		at := path.Join(name, n)
-		a, aerr := v.attr(at, false)
-		if aerr != nil {
-			c.warn("%s", v.fault(at, aerr))
-			err = errors.Join(err, aerr)
-			continue
+		if a, err := v.attr(at, false); err != nil {
+			c.fail(v, at, err)
+		} else {
+			rows = append(rows, c.lsRow(v, at, n, a))
 		}
-		rows = append(rows, c.lsRow(v, at, n, a))
 	}
 	if title {
 		if space {
@@ -97,12 +85,20 @@ func (c *call) lsRow(v *view, name, as string, a ext2.Attr) []string {
 	case unix.S_IFCHR, unix.S_IFBLK:
 		size = fmt.Sprintf("%d, %d", a.RdevMajor, a.RdevMinor)
 	case unix.S_IFLNK:
-		if target, err := v.readlink(name); err == nil {
-			as += " -> " + safe(target)
-		}
+		as += c.leads(v, name)
 	}
 	return append(row, modeText(a.Mode), fmt.Sprint(a.Nlink), fmt.Sprint(a.UID), fmt.Sprint(a.GID), size,
 		mtime(a).Format("2006-01-02 15:04"), as)
+}
+
+// leads shows where a symbolic link does, if that can be read.
+func (c *call) leads(v *view, name string) string {
+	target, err := v.readlink(name)
+	if err != nil {
+		c.fail(v, name, err)
+		return ""
+	}
+	return " -> " + safe(target)
 }
 
 func mtime(a ext2.Attr) time.Time { return time.Unix(a.Mtime.Sec, int64(a.Mtime.Nsec)) }
@@ -153,14 +149,12 @@ var catVerb = verb{
 		if err != nil {
 			return err
 		}
-		failed := false
 		for _, name := range names {
 			if err := c.cat(v, name); err != nil {
-				c.warn("%s", v.fault(name, err))
-				failed = true
+				c.fail(v, name, err)
 			}
 		}
-		return v.end(failed)
+		return v.end()
 	},
 }
 
@@ -201,7 +195,8 @@ func runTree(c *call) error {
 	a, err := v.attr(top, true)
 	switch {
 	case err != nil:
-		w.fail(top, err)
+		c.fail(v, top, err)
+		err = nil
 	case c.set("json"):
 		err = c.printJSON(w.node(top, a))
 	default:
@@ -209,7 +204,7 @@ func runTree(c *call) error {
 		w.draw(top, a.Ino, "")
 		c.printf("\n%d directories, %d files\n", w.dirs, w.files)
 	}
-	return errors.Join(err, v.end(w.failed))
+	return errors.Join(err, v.end())
 }
 
 // treeWalk shows a tree. What is damaged is told, and left out.
@@ -217,32 +212,26 @@ type treeWalk struct {
 	c           *call
 	v           *view
 	dirs, files int
-	failed      bool
 }
 
 // below calls fn with what is in a directory, whose number is ino.
 func (w *treeWalk) below(name string, ino uint32, fn func(name string, a ext2.Attr, last bool)) {
 	if err := w.v.enter(name, ino); err != nil {
-		w.fail(name, err)
+		w.c.fail(w.v, name, err)
 		return
 	}
 	names, err := w.v.list(name)
 	if err != nil {
-		w.fail(name, err)
+		w.c.fail(w.v, name, err)
 	}
 	for i, n := range names {
 		at := path.Join(name, n)
 		if a, err := w.v.attr(at, false); err != nil {
-			w.fail(at, err)
+			w.c.fail(w.v, at, err)
 		} else {
 			fn(at, a, i == len(names)-1)
 		}
 	}
-}
-
-func (w *treeWalk) fail(name string, err error) {
-	w.c.warn("%s", w.v.fault(name, err))
-	w.failed = true
 }
 
 // draw draws what is in a directory, each line behind indent.
@@ -253,8 +242,8 @@ func (w *treeWalk) draw(name string, ino uint32, indent string) {
 			branch, below = "└── ", "    "
 		}
 		text := safe(path.Base(at))
-		if target, err := w.v.readlink(at); err == nil {
-			text += " -> " + safe(target)
+		if a.Mode&unix.S_IFMT == unix.S_IFLNK {
+			text += w.c.leads(w.v, at)
 		}
 		w.c.printf("%s%s%s\n", indent, branch, text)
 		if a.Mode&unix.S_IFMT == unix.S_IFDIR {
@@ -296,7 +285,7 @@ func (w *treeWalk) node(name string, a ext2.Attr) *treeNode {
 	case unix.S_IFLNK:
 		target, err := w.v.readlink(name)
 		if err != nil {
-			w.fail(name, err)
+			w.c.fail(w.v, name, err)
 		}
 		n.Target, n.Leads = target, rawBytes(target)
 	case unix.S_IFCHR, unix.S_IFBLK:

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -106,25 +107,34 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// daemonOf finds the process that serves a mount point, by its command line.
+// daemonOf finds the process that serves a mount point: it has the absolute path among its
+// arguments, which others may have, too, and a connection of FUSE open.
 func daemonOf(t *testing.T, dir string) int {
 	t.Helper()
-	entries, err := os.ReadDir("/proc")
+	if !filepath.IsAbs(dir) {
+		t.Fatalf("%s may be anybody's", dir)
+	}
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() {
+	var found []int
+	for _, line := range lines {
+		args, err := os.ReadFile(line)
+		if err != nil || !bytes.Contains(args, []byte("\x00"+dir+"\x00")) {
 			continue
 		}
-		args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err == nil && bytes.Contains(args, []byte("\x00"+dir+"\x00")) {
-			return pid
+		process := filepath.Dir(line)
+		files, _ := filepath.Glob(process + "/fd/*")
+		if slices.ContainsFunc(files, func(fd string) bool { to, err := os.Readlink(fd); return err == nil && to == "/dev/fuse" }) {
+			pid, _ := strconv.Atoi(filepath.Base(process))
+			found = append(found, pid)
 		}
 	}
-	t.Fatalf("nobody serves %s", dir)
-	return 0
+	if len(found) != 1 {
+		t.Fatalf("%s is served by %d", dir, found)
+	}
+	return found[0]
 }
 
 // ended tells whether a process has ended; who has died but was not collected, has. Its
@@ -306,4 +316,29 @@ func TestVersionFlag(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(out), "ext2fuse ") || !strings.Contains(string(out), " go1.") {
 		t.Errorf("%q, %v", out, err)
 	}
+}
+
+// The daemon of a mount is not any process that has the mount point among its arguments.
+func TestDaemonOf(t *testing.T) {
+	ext2test.NeedFUSE(t)
+	img, dir := ext2test.Make(t, ext2test.Options{}), mountPoint(t)
+	other := exec.Command("sh", "-c", "read x", "sh", dir)
+	input, err := other.StdinPipe()
+	if err == nil {
+		err = other.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Wait()
+	defer input.Close()
+	if code, stderr := finish(t, command(t, img, dir)); code != exitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	pid := daemonOf(t, dir)
+	if pid == other.Process.Pid || pid != statsOf(t, dir).PID {
+		t.Errorf("daemonOf gives %d, where %d is %q", pid, other.Process.Pid, other.Args)
+	}
+	unmount(t, dir)
+	eventually(t, "the daemon ends", func() bool { return ended(pid) })
 }

@@ -60,10 +60,9 @@ func runMap(c *call) error {
 	}
 	m, err := newFileMap(v, names[0])
 	if err != nil {
-		c.warn("%s", v.fault(names[0], err))
-		err = errQuiet
+		c.fail(v, names[0], err)
 	}
-	if err = errors.Join(err, v.fs.Close()); err != nil && m == nil {
+	if err = v.end(); m == nil {
 		return err
 	}
 	// Of a damaged file it is what was found up to the damage.

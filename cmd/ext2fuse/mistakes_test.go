@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -202,7 +201,7 @@ func (m *mistake) make(t *testing.T, dir string) string {
 			if mountpoint -q "$d"; then %s ext2fuse -u "$d" || umount "$d"; fi
 		done
 		`, dir, m.ready, as, m.args, cure.String(), m.elsewhere, as, again, dir, as)
-	cmd := exec.Command("unshare", "-m", "--propagation", "slave", "bash", "-c", ext2test.Unpin+script)
+	cmd := ext2test.OwnMounts(script)
 	cmd.Env = append(os.Environ(), asCommand+"=1")
 	cmd.WaitDelay = waitDelay
 	if out, err := cmd.CombinedOutput(); err != nil {

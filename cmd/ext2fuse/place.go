@@ -95,6 +95,7 @@ type view struct {
 	fs      *ext2.FS
 	image   string
 	entered map[uint32]string // directories that a walk has come to, by number
+	failed  bool              // not all of it could be read
 }
 
 // look opens the image that the operands name.
@@ -115,6 +116,20 @@ func (v *view) show(name string) string { return v.image + ":" + shown(name) }
 // fault says what is wrong with a path, and what to do.
 func (v *view) fault(name string, err error) string {
 	return fmt.Sprintf("%s: %v%s", v.show(name), reason(err), hintInside(v.image, err))
+}
+
+// fail tells what is wrong with a path.
+func (c *call) fail(v *view, name string, err error) {
+	c.warn("%s", v.fault(name, err))
+	v.failed = true
+}
+
+// end closes the image. What failed was told.
+func (v *view) end() error {
+	if err := v.fs.Close(); err != nil || !v.failed {
+		return err
+	}
+	return errQuiet
 }
 
 // inode is the inode a path leads to, with a reference taken.

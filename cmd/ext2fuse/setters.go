@@ -48,7 +48,7 @@ func setErrors(c *config, v string) error {
 
 func setCheck(_ *config, v string) error {
 	if v != "none" {
-		return errors.New("only check=none is known; e2fsck checks file systems")
+		return usagef("only check=none is known").but("e2fsck checks file systems")
 	}
 	return nil
 }

@@ -45,14 +45,12 @@ var umountVerb = verb{
 func unmountError(err error) error {
 	var m *fusefs.MountError
 	switch {
-	case !errors.As(err, &m) || strings.Contains(err.Error(), "; "):
+	case !errors.As(err, &m) || m.Advice != "":
 		return err
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w; to see by whom: fuser -vm %s", err, shell.Quote(m.Dir))
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w; as one of these: ext2fuse -u %s", err, shell.Quote(m.Dir))
-	case strings.Contains(err.Error(), "/etc/mtab"):
-		return fmt.Errorf("%w; root can make that: ln -s /proc/self/mounts /etc/mtab", err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("%w; \"findmnt -t fuse.ext2fuse\" lists what is mounted", err)
 	}

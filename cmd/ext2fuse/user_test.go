@@ -180,7 +180,7 @@ const waitDelay = 10 * time.Second
 func inNamespace(t *testing.T, script string, env ...string) (string, error) {
 	t.Helper()
 	needRoot(t)
-	cmd := exec.Command("unshare", "-m", "--propagation", "slave", "sh", "-e", "-c", ext2test.Unpin+script)
+	cmd := ext2test.OwnMounts("set -e\n" + script)
 	cmd.Env = append(append(os.Environ(), asCommand+"=1"), env...)
 	cmd.WaitDelay = waitDelay
 	out, err := cmd.CombinedOutput()

@@ -31,15 +31,18 @@ func (c *config) applyWord(w string) error {
 		if short, ok := spelledOut[strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name))]; ok {
 			near = short
 		}
-		return usagef("unknown mount option %q; the nearest known one is %q", w, near)
+		return usagef("unknown mount option %q", w).but("the nearest known one is %q", near)
 	case known.needsValue() && (!hasValue || value == ""):
-		return usagef("mount option %q has no value; it is %s", name, known.spelling())
+		return usagef("mount option %q has no value", name).but("it is %s", known.spelling())
 	case known.arg == "" && hasValue:
 		return usagef("mount option %q takes no value, but %q was given", name, w)
 	case known.apply == nil:
 		return nil
 	}
+	var usage *usageError
 	switch err := known.apply(c, value); {
+	case errors.As(err, &usage):
+		return usagef("mount option %q: %s", w, usage.wrong).but("%s", usage.advice)
 	case errors.Is(err, errRefused):
 		return usagef("mount option %q is refused: %s", w, known.doc)
 	case err != nil:

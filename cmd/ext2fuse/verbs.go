@@ -40,6 +40,7 @@ type call struct {
 	config *config  // what -o said
 	stdout io.Writer
 	stderr io.Writer
+	logs   []*heldLog // of the images that are open, or were
 }
 
 // verbs is the table of all verbs. It is filled by init, since help shows it.
@@ -95,6 +96,12 @@ func (v *verb) main(args []string, stdout, stderr io.Writer) int {
 		if ferr := out.Flush(); ferr != nil && err == nil {
 			err = fmt.Errorf("not all could be printed: %w", ferr)
 		}
+		if err != nil {
+			c.told(err.Error())
+		}
+		for _, l := range c.logs {
+			l.flush()
+		}
 	}
 	switch {
 	case err == nil:
@@ -125,7 +132,7 @@ func (v *verb) parse(args []string) (*call, error) {
 	case n < v.least:
 		return nil, usagef("usage: ext2fuse %s %s", v.name, v.operands)
 	case v.most >= 0 && n > v.most:
-		return nil, usagef("one operand too many: %q; usage: ext2fuse %s %s", c.args[v.most], v.name, v.operands)
+		return nil, usagef("one operand too many: %q", c.args[v.most]).but("usage: ext2fuse %s %s", v.name, v.operands)
 	}
 	return c, nil
 }
@@ -150,7 +157,9 @@ func (c *call) open(image string, write bool) (*ext2.FS, error) {
 	}
 	logs := newLogSink(c.stderr, "ext2fuse: "+image+": ")
 	logs.shared.level.Set(slog.LevelError) // of what a mount would warn of, info has the most
-	o.Logger = slog.New(logs)
+	held := &heldLog{Handler: logs}
+	c.logs = append(c.logs, held)
+	o.Logger = slog.New(held)
 	fs, err := ext2.Open(context.Background(), image, o)
 	if err != nil {
 		return nil, errors.New(oneLine(image, err))
@@ -199,4 +208,15 @@ func (c *call) printf(format string, args ...any) {
 }
 
 // warn says what went wrong with a part of the work.
-func (c *call) warn(format string, args ...any) { say(c.stderr, format, args...) }
+func (c *call) warn(format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	c.told(message)
+	say(c.stderr, "%s", message)
+}
+
+// told keeps the logs from saying again what a message says.
+func (c *call) told(message string) {
+	for _, l := range c.logs {
+		l.told(message)
+	}
+}

@@ -13,10 +13,27 @@ import (
 // makes no group larger than 65528 blocks.)
 var backupPlaces = []int64{8193, 16384 * 2, 32768 * 4, 65528 * 8, 65528 * 16, 65528 * 32, 65528 * 64}
 
-// withBackupHint adds to the error of a bad primary superblock, or of bad descriptors
-// behind it, how to get at the file system all the same, if there are backups that
-// pass the checks.
-func (fs *FS) withBackupHint(err error) error {
+// BackupError is the error of a bad primary superblock, or of bad descriptors behind it, where
+// there are backups that pass the checks.
+type BackupError struct {
+	Err    error
+	Places []int64 // where the backups are, in KiB, for Options.Superblock
+}
+
+// Error says it in one line.
+func (e *BackupError) Error() string {
+	places := make([]string, len(e.Places))
+	for i, kib := range e.Places {
+		places[i] = fmt.Sprint(kib)
+	}
+	return fmt.Sprintf("%v; there is a backup superblock at %s KiB", e.Err, strings.Join(places, " or "))
+}
+
+// Unwrap gives what is wrong.
+func (e *BackupError) Unwrap() error { return e.Err }
+
+// withBackups makes an error a BackupError where that is so.
+func (fs *FS) withBackups(err error) error {
 	var corrupt *disk.CorruptError
 	var foreign *disk.NotExt2Error
 	if fs.opts.Superblock != 0 || !errors.As(err, &corrupt) && !errors.As(err, &foreign) {
@@ -25,16 +42,16 @@ func (fs *FS) withBackupHint(err error) error {
 	if corrupt != nil && (corrupt.Inode != 0 || strings.HasPrefix(corrupt.What, "journal")) {
 		return err // the superblock is fine, and a backup does not know of the journal
 	}
-	var found []string
+	var found []int64
 	for _, kib := range fs.likelyBackups() {
 		if fs.goodBackup(kib) {
-			found = append(found, fmt.Sprintf("-o sb=%d", kib))
+			found = append(found, kib)
 		}
 	}
 	if len(found) == 0 {
 		return err
 	}
-	return fmt.Errorf("%w; there is a backup superblock: try %s", err, strings.Join(found, " or "))
+	return &BackupError{err, found}
 }
 
 // likelyBackups is backupPlaces and the place that what is left of the primary

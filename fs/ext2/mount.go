@@ -41,7 +41,7 @@ func (fs *FS) mount(ctx context.Context) error {
 // attach reads what everything else needs: the superblock and the group descriptors.
 func (fs *FS) attach(ctx context.Context) error {
 	if err := fs.readSuperblock(ctx); err != nil {
-		return fs.withBackupHint(err)
+		return fs.withBackups(err)
 	}
 	fs.blockSize = fs.sb.BlockSize()
 	fs.blockBits = uint(bits.TrailingZeros(uint(fs.blockSize)))
@@ -49,7 +49,7 @@ func (fs *FS) attach(ctx context.Context) error {
 		return err
 	}
 	if err := fs.readGroups(); err != nil {
-		return fs.withBackupHint(err)
+		return fs.withBackups(err)
 	}
 	fs.startCaches()
 	return nil

@@ -13,10 +13,11 @@ import (
 // that needs it is replayed, also when o.ReadOnly, unless o.NoLoad. ctx counts until Open
 // returns, see New; it ends the wait for the lock (o.LockWait), too.
 //
-// Beside the errors of New there are those of blockio.Open: ErrBusy, ErrNotImage and others.
+// Beside the errors of New there are those of blockio.Open: ErrBusy, ErrNotImage and others. All
+// name the image.
 func Open(ctx context.Context, path string, o Options) (*FS, error) {
 	fs, err := open(ctx, path, o)
-	if !errors.Is(err, errReplayReadOnly) {
+	if !errors.Is(err, ErrReplayReadOnly) {
 		return fs, err
 	}
 	if rerr := replayOnly(ctx, path, o); rerr != nil {
@@ -49,14 +50,14 @@ func open(ctx context.Context, path string, o Options) (*FS, error) {
 	if o.Trace != "" {
 		if trace, err = blockio.TraceTo(dev, o.Trace); err != nil {
 			dev.Close()
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		dev = trace
 	}
 	fs, err := New(ctx, dev, o)
 	if err != nil {
 		dev.Close()
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if trace != nil {
 		trace.SetBlockSize(fs.blockSize)

@@ -10,9 +10,9 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/jbd2"
 )
 
-// errReplayReadOnly: there is a journal to replay and the device cannot be written.
-var errReplayReadOnly = errors.New("s_feature_incompat has the feature needs_recovery: the journal holds changes that are not in the file system yet, and they cannot be written; " +
-	"run e2fsck -p first, or look without them with -o ro,noload")
+// ErrReplayReadOnly is the error of a journal to replay on a device that cannot be written.
+// Options.NoLoad lets the file system be read without.
+var ErrReplayReadOnly = errors.New("s_feature_incompat has the feature needs_recovery: the journal holds changes that are not in the file system yet, and they cannot be written")
 
 // needsReplay tells whether the journal has to be replayed before anything else is read.
 // A superblock that is not the usual one knows nothing of the journal's state.
@@ -31,7 +31,7 @@ func (fs *FS) recoverJournal(ctx context.Context, sb *disk.Superblock) error {
 		return externalJournal(sb)
 	}
 	if fs.dev.ReadOnly() {
-		return errReplayReadOnly
+		return ErrReplayReadOnly
 	}
 	extents, err := journalExtents(fs.dev, fs.opts, sb.JournalInum)
 	if err != nil {

@@ -131,8 +131,8 @@ func kernelRecover(image *blockiotest.Mem, dir string) (*found, error) {
 	if err := store(image, path); err != nil {
 		return nil, err
 	}
-	const script = ext2test.Unpin + `mkdir -p "$2" && mount -t ext4 -o loop "$1" "$2" && find "$2" -printf '%s /%P\n'; s=$?; umount "$2" && exit $s`
-	out, err := exec.Command("unshare", "-m", "sh", "-c", script, "sh", path, filepath.Join(dir, "mnt")).CombinedOutput()
+	const script = `mkdir -p "$2" && mount -t ext4 -o loop "$1" "$2" && find "$2" -printf '%s /%P\n'; s=$?; umount "$2" && exit $s`
+	out, err := ext2test.OwnMounts(script, path, filepath.Join(dir, "mnt")).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("%v: %s", err, out)
 	}

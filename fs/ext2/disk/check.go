@@ -82,7 +82,7 @@ func (sb *Superblock) checkROCompat(readWrite bool) error {
 	return &UnsupportedError{
 		Features:   names,
 		ReadOnlyOK: true,
-		Detail:     fmt.Sprintf("s_feature_ro_compat has %s, which is not supported for writing; mounting with -o ro works", describe(names)),
+		Detail:     fmt.Sprintf("s_feature_ro_compat has %s, which is not supported for writing", describe(names)),
 	}
 }
 

@@ -73,7 +73,7 @@ func TestCheckRefuses(t *testing.T) {
 		{func(sb *Superblock) { sb.FeatureIncompat |= IncompatRecover }, "unsupported", "needs_recovery: the journal holds changes that are not in the file system yet; run e2fsck -p first"},
 		{func(sb *Superblock) { sb.FeatureIncompat |= IncompatJournalDev }, "unsupported", "external journal"},
 		{func(sb *Superblock) { sb.FeatureIncompat |= IncompatCompression }, "unsupported", "the feature compression, which is not supported"},
-		{func(sb *Superblock) { sb.FeatureROCompat |= ROCompatMetadataCsum }, "read-only works", "metadata_csum, which is not supported for writing; mounting with -o ro works"},
+		{func(sb *Superblock) { sb.FeatureROCompat |= ROCompatMetadataCsum }, "read-only works", "metadata_csum, which is not supported for writing"},
 		{func(sb *Superblock) { sb.FeatureROCompat |= 1 << 31 }, "read-only works", "FEATURE_R31"},
 		{func(sb *Superblock) { sb.LogBlockSize = 7 }, "corrupt", "s_log_block_size is 7, expected at most 6"},
 		{func(sb *Superblock) { sb.LogBlockSize = 0xFFFFFFF6 }, "corrupt", "s_log_block_size is 4294967286"},
@@ -245,7 +245,7 @@ func TestErrors(t *testing.T) {
 	}{
 		{&CorruptError{What: "directory block", Inode: 12, Block: 345, Offset: 0, Detail: "rec_len is 0"}, "corrupt directory block, inode 12, block 345, offset 0: rec_len is 0"},
 		{&CorruptError{What: "superblock", Offset: -1, Detail: "x"}, "corrupt superblock: x"},
-		{&NotExt2Error{Magic: 0, Looks: "a tar archive"}, "not an ext2 file system: s_magic is 0x0000, expected 0xEF53; this looks like a tar archive"},
+		{&NotExt2Error{Magic: 0, Looks: Guess{Name: "a tar archive"}}, "not an ext2 file system: s_magic is 0x0000, expected 0xEF53; this looks like a tar archive"},
 	} {
 		if got := c.err.Error(); got != c.want {
 			t.Errorf("got %q, expected %q", got, c.want)

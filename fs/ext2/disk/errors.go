@@ -37,14 +37,14 @@ func (e *CorruptError) Error() string {
 // NotExt2Error tells that the image is no ext2 file system at all.
 type NotExt2Error struct {
 	Magic uint16 // what stands in s_magic
-	Looks string // what the image seems to be instead, from Sniff; may be empty
+	Looks Guess  // what the image seems to be instead
 }
 
 // Error gives the magic found, and what the image looks like when that is known.
 func (e *NotExt2Error) Error() string {
 	s := fmt.Sprintf("not an ext2 file system: s_magic is 0x%04X, expected 0x%04X", e.Magic, Magic)
-	if e.Looks != "" {
-		s += "; this looks like " + e.Looks
+	if e.Looks.Name != "" {
+		s += "; this looks like " + e.Looks.Name
 	}
 	return s
 }

@@ -55,3 +55,39 @@ func TestShapes(t *testing.T) {
 		t.Errorf("10,000 names in blocks of 1024 are no tree of two levels:\n%.500s", out)
 	}
 }
+
+// Mounts of a script's own table are seen there alone, others of tests only outside.
+func TestOwnMounts(t *testing.T) {
+	NeedKernelMount(t)
+	theirs, own := KernelMount(t, Make(t, Options{})), t.TempDir()
+	cmd := OwnMounts(`set -e
+		if mountpoint -q "$1"; then echo "another test's mount is kept"; fi
+		mount -t tmpfs none "$2"
+		mountpoint -q "$2"
+		findmnt -n -o PROPAGATION /`, theirs, own)
+	out, err := cmd.CombinedOutput()
+	if propagation := strings.TrimSpace(string(out)); err != nil || propagation != "private" && !strings.HasSuffix(propagation, "slave") {
+		t.Errorf("%v: %s", err, out)
+	}
+	table, err := os.ReadFile("/proc/self/mounts")
+	if err != nil || !strings.Contains(string(table), " "+theirs+" ") || strings.Contains(string(table), " "+own+" ") {
+		t.Errorf("%v: outside there is\n%s", err, table)
+	}
+}
+
+// There is one way to have a mount table of one's own.
+func TestOneWayToOwnMounts(t *testing.T) {
+	err := filepath.WalkDir("../../..", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if strings.Contains(string(text), `"un`+`share"`) && filepath.Base(filepath.Dir(path)) != "ext2test" {
+			t.Errorf("%s does not use OwnMounts", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -37,11 +37,17 @@ func NeedKernelMount(t testing.TB) {
 	}
 }
 
-// Unpin begins a shell script that has a mount table of its own (unshare --mount). It lets go of
-// what was mounted in temporary directories when the table was copied: other tests unmount that
-// meanwhile, and their daemons and loop devices would stay in use for as long as the script runs.
+// OwnMounts is a bash script with a mount table of its own, and arguments. What it mounts is seen
+// nowhere else; what is unmounted elsewhere is gone there, too (slave), and not kept in use for as
+// long as the script runs.
+func OwnMounts(script string, args ...string) *exec.Cmd {
+	return exec.Command("unshare", append([]string{"--mount", "--propagation", "slave", "bash", "-c", unpin + script, "bash"}, args...)...)
+}
+
+// unpin begins the script. It lets go of what was mounted in temporary directories when the table
+// was copied: where mounts are not shared, other tests unmount that meanwhile to no effect here.
 // What the current directory is on stays, and so do automounts, which would be set off.
-const Unpin = `awk -v here="$(stat -c %m .)/" '
+const unpin = `awk -v here="$(stat -c %m .)/" '
 	($2 ~ "^(/var)?/tmp/" || ENVIRON["TMPDIR"] ~ "^/." && index($2, ENVIRON["TMPDIR"] "/") == 1) && index(here, $2 "/") != 1 && $3 != "autofs" {print $2}
 ' /proc/self/mounts | tac | xargs -r umount -i -l 2>/dev/null || true
 `

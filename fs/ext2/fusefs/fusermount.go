@@ -8,27 +8,29 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// fusermount lets the setuid helper mount a new connection on dir. The helper sends
-// the connection's file descriptor through a socket whose number it finds in
-// _FUSE_COMMFD.
-func fusermount(dir, options string) (int, error) {
-	bin, err := helper()
+// fusermount lets the setuid helper mount a new connection on dir, whose path without symbolic
+// links is abs. The helper sends the connection's file descriptor through a socket whose number
+// it finds in _FUSE_COMMFD.
+func fusermount(dir, abs, options string) (int, error) {
+	bin, err := helper(dir)
 	if err != nil {
 		return -1, err
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, fmt.Errorf("no socket for fusermount3: %w", err)
+		return -1, &MountError{Dir: dir, Reason: "no socket for fusermount3: " + cause(err), Err: err}
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "fusermount3"), os.NewFile(uintptr(pair[1]), "fusermount3")
 	defer ours.Close()
 	var said bytes.Buffer
-	cmd := exec.Command(bin, "-o", options, "--", dir)
+	cmd := exec.Command(bin, "-o", options, "--", abs)
 	cmd.Args[0] = "fusermount3" // as which it begins its messages
 	cmd.Env = append(os.Environ(), "_FUSE_COMMFD=3")
 	cmd.ExtraFiles = []*os.File{theirs}
@@ -36,9 +38,13 @@ func fusermount(dir, options string) (int, error) {
 	err = cmd.Run()
 	theirs.Close()
 	if err != nil {
-		return -1, errors.New(helperSaid(said.String(), err))
+		return -1, helperError(dir, said.String(), err)
 	}
-	return receiveFD(ours)
+	fd, err := receiveFD(ours)
+	if err != nil {
+		return -1, &MountError{Dir: dir, Reason: err.Error(), Err: err}
+	}
+	return fd, nil
 }
 
 // receiveFD takes the one file descriptor that waits in a socket.
@@ -61,9 +67,9 @@ func receiveFD(sock *os.File) (int, error) {
 
 // fuserunmount lets the helper unmount.
 func fuserunmount(dir string, lazy bool) error {
-	bin, err := helper()
+	bin, err := helper(dir)
 	if err != nil {
-		return &MountError{Dir: dir, Reason: err.Error(), Err: err}
+		return err
 	}
 	args := []string{"-u"}
 	if lazy {
@@ -78,25 +84,59 @@ func fuserunmount(dir string, lazy bool) error {
 	case strings.Contains(strings.ToLower(string(out)), unix.EBUSY.Error()):
 		return &MountError{Dir: dir, Reason: "in use", Err: unix.EBUSY}
 	}
-	return &MountError{Dir: dir, Reason: helperSaid(string(out), err), Err: err}
+	return helperError(dir, string(out), err)
 }
 
-// helper finds fusermount3; a mount that was made through it can be unmounted by the
-// same user.
-func helper() (string, error) {
+// helper finds fusermount3, which is to mount on dir; a mount that was made through it can be
+// unmounted by the same user.
+func helper(dir string) (string, error) {
 	for _, name := range []string{"fusermount3", "/bin/fusermount3", "/usr/bin/fusermount3"} {
 		if bin, err := exec.LookPath(name); err == nil {
 			return bin, nil
 		}
 	}
-	return "", errors.New("fusermount3 is not installed, and without it only root can mount; install the package fuse3")
+	return "", &MountError{Dir: dir, Reason: "fusermount3 is not installed, and without it only root can mount",
+		Advice: "install the package fuse3", Err: exec.ErrNotFound}
 }
 
-// helperSaid makes one line of what the helper printed.
-func helperSaid(out string, err error) string {
+// helperError tells what the helper printed, in one line, and what to do about it. That it
+// tells in words only.
+func helperError(dir, out string, err error) error {
 	line, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
 	if line == "" {
-		return "fusermount3 failed: " + err.Error()
+		return &MountError{Dir: dir, Reason: "fusermount3 failed: " + err.Error(), Err: err}
 	}
-	return "fusermount3: " + strings.TrimPrefix(line, "fusermount3: ")
+	line = strings.TrimPrefix(line, "fusermount3: ")
+	e := &MountError{Dir: dir, Reason: "fusermount3: " + line, Err: err}
+	switch {
+	case strings.Contains(line, "no write access"):
+		e.Advice = "mount on a directory of your own"
+	case strings.Contains(line, "user_allow_other"):
+		e.Advice = "root can allow it: echo user_allow_other >>/etc/fuse.conf"
+	case strings.Contains(line, "open /dev/fuse: Permission denied"):
+		e.Advice = enterDevice()
+	case strings.Contains(line, "fuse device not found"):
+		e.Advice = getFUSE
+	case strings.Contains(line, "/etc/mtab"):
+		e.Advice = "root can make that: ln -s /proc/self/mounts /etc/mtab"
+	}
+	return e
+}
+
+// enterDevice says how a plain user gets at /dev/fuse.
+func enterDevice() string {
+	var st unix.Stat_t
+	if err := unix.Stat("/dev/fuse", &st); err == nil && st.Mode&0o060 == 0o060 && st.Gid != 0 {
+		if g, err := user.LookupGroupId(strconv.Itoa(int(st.Gid))); err == nil {
+			return "root can make you a member of its group, from your next login on: usermod -a -G " + g.Name + " " + userName()
+		}
+	}
+	return "root can open it to everybody: chmod 666 /dev/fuse"
+}
+
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(os.Getuid())
 }

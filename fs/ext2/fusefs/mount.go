@@ -36,15 +36,15 @@ func attach(dir string, o *Options, readOnly bool) (*mounted, error) {
 		flags |= unix.MS_RDONLY
 	}
 	if os.Geteuid() != 0 {
-		fd, err := fusermount(abs, helperOptions(o, flags))
+		fd, err := fusermount(dir, abs, helperOptions(o, flags))
 		if err != nil {
-			return nil, &MountError{Dir: dir, Reason: err.Error(), Err: err}
+			return nil, err
 		}
 		return &mounted{fd: fd, dir: abs, helped: true}, nil
 	}
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, &MountError{Dir: dir, Reason: deviceReason(err), Err: err}
+		return nil, deviceError(dir, err)
 	}
 	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%d,max_read=%d",
 		fd, os.Getuid(), os.Getgid(), o.MaxRead)
@@ -57,7 +57,7 @@ func attach(dir string, o *Options, readOnly bool) (*mounted, error) {
 	}
 	if err := unix.Mount(source, abs, "fuse."+o.Subtype, flags, data); err != nil {
 		_ = unix.Close(fd)
-		return nil, &MountError{Dir: dir, Reason: mountReason(err), Err: err}
+		return nil, mountError(dir, err)
 	}
 	return &mounted{fd: fd, dir: abs}, nil
 }
@@ -69,10 +69,10 @@ func CheckMountPoint(dir string) (string, error) {
 	st, err := os.Stat(dir)
 	switch {
 	case dead(dir):
-		return "", &MountError{Dir: dir, Err: unix.ENOTCONN,
-			Reason: "a FUSE mount whose daemon is gone is in the way; remove it with \"umount " + shell.Quote(dir) + "\" or \"fusermount3 -u " + shell.Quote(dir) + "\""}
+		return "", &MountError{Dir: dir, Err: unix.ENOTCONN, Reason: "a FUSE mount whose daemon is gone is in the way",
+			Advice: "remove it with \"umount " + shell.Quote(dir) + "\" or \"fusermount3 -u " + shell.Quote(dir) + "\""}
 	case errors.Is(err, os.ErrNotExist):
-		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point does not exist; make it first: mkdir " + shell.Quote(dir)}
+		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point does not exist", Advice: "make it first: mkdir " + shell.Quote(dir)}
 	case err != nil:
 		return "", &MountError{Dir: dir, Err: err, Reason: "the mount point cannot be used: " + cause(err)}
 	case !st.IsDir():
@@ -97,26 +97,37 @@ func cause(err error) string {
 	return err.Error()
 }
 
-func deviceReason(err error) string {
+// getFUSE is what to do where there is no /dev/fuse.
+const getFUSE = "load it with \"modprobe fuse\", or give /dev/fuse to the container"
+
+// deviceError tells why /dev/fuse cannot be opened.
+func deviceError(dir string, err error) error {
+	e := &MountError{Dir: dir, Err: err}
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		return "the kernel has no FUSE here (/dev/fuse: " + cause(err) + "); load it with \"modprobe fuse\", or give /dev/fuse to the container"
+		e.Reason, e.Advice = "the kernel has no FUSE here (/dev/fuse: "+cause(err)+")", getFUSE
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return "no permission to open /dev/fuse (" + cause(err) + "); in a container, allow the device"
+		e.Reason, e.Advice = "no permission to open /dev/fuse ("+cause(err)+")", "in a container, allow the device"
+	default:
+		e.Reason = "/dev/fuse cannot be opened: " + cause(err)
 	}
-	return "/dev/fuse cannot be opened: " + cause(err)
+	return e
 }
 
-func mountReason(err error) string {
+// mountError tells why mount(2) failed.
+func mountError(dir string, err error) error {
+	e := &MountError{Dir: dir, Err: err}
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return "no permission to mount (" + cause(err) + "); in a container, CAP_SYS_ADMIN is needed"
+		e.Reason, e.Advice = "no permission to mount ("+cause(err)+")", "in a container, CAP_SYS_ADMIN is needed"
 	case errors.Is(err, unix.ENODEV):
-		return "the kernel has no FUSE here; load it with \"modprobe fuse\""
+		e.Reason, e.Advice = "the kernel has no FUSE here", getFUSE
 	case errors.Is(err, unix.EINVAL):
-		return "the kernel refused the mount options (" + cause(err) + ")"
+		e.Reason = "the kernel refused the mount options (" + cause(err) + ")"
+	default:
+		e.Reason = "mount failed: " + cause(err)
 	}
-	return "mount failed: " + cause(err)
+	return e
 }
 
 // detach unmounts dir: at once if nobody uses it, or with lazy in any case.

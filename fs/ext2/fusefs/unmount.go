@@ -33,7 +33,7 @@ func Unmount(target string, o UnmountOptions) error {
 	server := serverOf(m.Minor)
 	if !ours(m, server) && !(server == "" && answers(m)) {
 		return &MountError{Dir: m.Mountpoint, Err: ErrNotOurs,
-			Reason: "not mounted by ext2fuse: the file system is of type " + m.FSType + "; umount(8) unmounts it"}
+			Reason: "not mounted by ext2fuse: the file system is of type " + m.FSType, Advice: "umount(8) unmounts it"}
 	}
 	helped := os.Geteuid() != 0
 	if helped && foreign(m) {
@@ -75,7 +75,8 @@ func cutOff(m *mountinfo.Info, helped bool) error {
 	// The kernel gives the file to the mounting user.
 	if err := os.WriteFile(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", m.Minor), []byte("1"), 0); err != nil {
 		return &MountError{Dir: m.Mountpoint, Err: unix.EPERM,
-			Reason: "whoever uses it cannot be cut off here, except by root (" + cause(err) + " for /sys/fs/fuse/connections); -l takes the mount out of the tree and lets them finish"}
+			Reason: "whoever uses it cannot be cut off here, except by root (" + cause(err) + " for /sys/fs/fuse/connections)",
+			Advice: "unmounting lazily takes the mount out of the tree and lets them finish"}
 	}
 	return detach(m.Mountpoint, helped, true)
 }
@@ -188,7 +189,7 @@ func findMount(target string) (*mountinfo.Info, error) {
 	case len(of) == 1:
 		return of[0], nil
 	case len(of) > 1:
-		return nil, &MountError{Dir: target, Err: unix.EINVAL, Reason: "mounted more than once; name the mount point"}
+		return nil, &MountError{Dir: target, Err: unix.EINVAL, Reason: "mounted more than once", Advice: "name the mount point"}
 	}
 	if _, err := os.Lstat(target); err != nil {
 		return nil, &MountError{Dir: target, Err: err, Reason: cause(err)}

@@ -18,7 +18,7 @@ type Server struct{}
 
 func unsupported(dir string) error {
 	return &MountError{Dir: dir, Err: syscall.ENOSYS,
-		Reason: "mounting is not supported on " + runtime.GOOS + "/" + runtime.GOARCH + "; the verbs (ext2fuse help) work without a mount"}
+		Reason: "mounting is not supported on " + runtime.GOOS + "/" + runtime.GOARCH}
 }
 
 // Mount fails.

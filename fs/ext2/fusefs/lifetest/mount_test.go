@@ -36,7 +36,7 @@ const ownTable = "LIFETEST_OWN_MOUNT_TABLE"
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if os.Geteuid() == 0 && os.Getenv(ownTable) == "" {
-		cmd := exec.Command("unshare", append([]string{"--mount", "--propagation", "private", "sh", "-c", ext2test.Unpin + `exec "$0" "$@"`, os.Args[0]}, os.Args[1:]...)...)
+		cmd := ext2test.OwnMounts(`exec "$@"`, os.Args...)
 		cmd.Env = append(os.Environ(), ownTable+"=1")
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
