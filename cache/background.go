@@ -2,33 +2,45 @@ package cache
 
 import "time"
 
+// timer is one that was set off for an epoch, at its first change. Once that epoch has what the
+// timer wants for it, it comes to nothing: what changed later has a timer of its own.
+type timer struct {
+	epoch uint64
+	stop  func()
+}
+
+// set sets a timer off in the place of the one before: want reaches the epoch after d. k.mu is
+// held.
+func (k *Checkpoint) set(t *timer, epoch uint64, d time.Duration, want *uint64) {
+	t.cancel()
+	*t = timer{epoch, k.o.After(d, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		*want = max(*want, epoch)
+		k.kick()
+	})}
+}
+
+// cancel spares a timer that has nothing to do any more its coming.
+func (t *timer) cancel() {
+	if t.stop != nil {
+		t.stop()
+	}
+}
+
 // arm sets the timers off when there is something to write. k.mu is held.
 func (k *Checkpoint) arm() {
 	if k.closing || k.err != nil {
 		return
 	}
-	if !k.armed && k.o.Background > 0 && k.c.dirtyBlocks() > 0 {
-		k.armed = true
-		k.o.After(k.pace(), func() {
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			k.armed = false
-			if k.c.dirtyBlocks() > 0 { // else somebody else had it written meanwhile
-				k.wantOut = max(k.wantOut, k.epoch.Load())
-				k.kick()
-			}
-		})
+	if epoch := k.epoch.Load(); k.o.Background > 0 && k.background.epoch != epoch && k.c.dirtyBlocks() > 0 {
+		k.set(&k.background, epoch, k.pace(), &k.wantOut)
 	}
-	// What the operation changed may be in a snapshot by now, but not durable.
-	if !k.armedDur && k.o.Flush > 0 && k.durable < k.lastChanged() {
-		k.armedDur = true
-		k.o.After(k.o.Flush, func() {
-			k.mu.Lock()
-			k.armedDur = false
-			k.wantDur = max(k.wantDur, k.lastChanged())
-			k.kick()
-			k.mu.Unlock()
-		})
+	// What the operation changed may be in a snapshot by now, but not durable. The timer of an
+	// epoch before, as long as nobody asked for that, comes in time for this one, too.
+	asked := max(k.durable, k.wantDur)
+	if last := k.lastChanged(); k.o.Flush > 0 && k.flush.epoch <= asked && asked < last {
+		k.set(&k.flush, last, k.o.Flush, &k.wantDur)
 	}
 }
 

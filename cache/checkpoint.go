@@ -87,8 +87,8 @@ type CheckpointOptions struct {
 	Failed func(error)
 	// Waiting is called before Begin or Commit waits.
 	Waiting func()
-	// After is time.AfterFunc, for tests.
-	After func(time.Duration, func())
+	// After is time.AfterFunc, for tests. A timer that was stopped may come all the same.
+	After func(time.Duration, func()) (stop func())
 }
 
 // Checkpoint cuts time into epochs and carries each to the disk as a whole.
@@ -113,23 +113,23 @@ type Checkpoint struct {
 
 	stats checkpointStats
 
-	mu       sync.Mutex
-	changed  *sync.Cond    // any of the fields below, or the epoch
-	promised int           // credits of operations that have begun and not ended
-	waiting  int           // operations that wait in Begin
-	armed    bool          // the background timer runs
-	armedDur bool          // the flush timer runs
-	armedIdl bool          // the idle timer runs
-	writes   uint64        // snapshots written so far
-	wantTidy bool          // nothing was written for a while
-	busy     bool          // the writer goroutine writes or tidies
-	cost     time.Duration // of the last snapshot that nobody waited for
-	written  uint64        // epochs up to this one are written
-	durable  uint64        // epochs up to this one are durable
-	wantOut  uint64        // epochs up to this one shall be written
-	wantDur  uint64        // epochs up to this one shall be durable
-	closing  bool
-	err      error // sticky
+	mu         sync.Mutex
+	changed    *sync.Cond    // any of the fields below, or the epoch
+	promised   int           // credits of operations that have begun and not ended
+	waiting    int           // operations that wait in Begin
+	background timer         // of the running epoch, from its first change to its snapshot
+	flush      timer         // of the oldest epoch that is to be durable some time
+	armedIdl   bool          // the idle timer runs
+	writes     uint64        // snapshots written so far
+	wantTidy   bool          // nothing was written for a while
+	busy       bool          // the writer goroutine writes or tidies
+	cost       time.Duration // of the last snapshot that nobody waited for
+	written    uint64        // epochs up to this one are written
+	durable    uint64        // epochs up to this one are durable
+	wantOut    uint64        // epochs up to this one shall be written
+	wantDur    uint64        // epochs up to this one shall be durable
+	closing    bool
+	err        error // sticky
 }
 
 // ErrClosed is what operations get after Close.
@@ -138,7 +138,10 @@ var ErrClosed = errors.New("checkpoint is closed")
 // NewCheckpoint starts the epochs of c.
 func NewCheckpoint(c *Cache, w Writer, o CheckpointOptions) *Checkpoint {
 	if o.After == nil {
-		o.After = func(d time.Duration, f func()) { time.AfterFunc(d, f) }
+		o.After = func(d time.Duration, f func()) (stop func()) {
+			t := time.AfterFunc(d, f)
+			return func() { t.Stop() }
+		}
 	}
 	if m := w.MaxBlocks(); m > 0 && (o.MaxDirty == 0 || m < o.MaxDirty) {
 		o.MaxDirty = m
@@ -282,6 +285,8 @@ func (k *Checkpoint) Close() error {
 	err := k.Commit(context.Background())
 	k.mu.Lock()
 	k.closing = true
+	k.background.cancel()
+	k.flush.cancel()
 	if k.err == nil {
 		k.err = ErrClosed
 	}
@@ -400,6 +405,7 @@ func (k *Checkpoint) snapshot() *Snapshot {
 	s.Credits = int(k.credits.Swap(0)) + k.o.Reserve
 	if s.Durable {
 		k.unsynced.Store(false)
+		k.wantDur = max(k.wantDur, epoch) // perhaps only an epoch before was asked for
 	}
 	k.epoch.Store(epoch + 1)
 	k.changed.Broadcast() // the new epoch has room

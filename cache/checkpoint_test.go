@@ -29,11 +29,17 @@ type ckptRig struct {
 	hold   chan struct{} // not nil: Write waits for it
 	begun  chan *Snapshot
 	fail   atomic.Pointer[error]
-	timers []func()
+	timers []*rigTimer
 	mu     sync.Mutex
 	snaps  []*Snapshot // Data copied at the time of Write
 	plain  PlainWriter
 	max    int
+}
+
+// rigTimer is a timer that the test lets come.
+type rigTimer struct {
+	after time.Duration
+	come  func()
 }
 
 func (r *ckptRig) MaxBlocks() int { return r.max }
@@ -68,10 +74,16 @@ func newRig(t *testing.T, o CheckpointOptions, set func(*ckptRig)) *ckptRig {
 		set(r)
 	}
 	r.c = New(r.rec, ckptBlock, 256<<10)
-	o.After = func(_ time.Duration, f func()) {
+	o.After = func(d time.Duration, f func()) (stop func()) {
 		r.mu.Lock()
-		r.timers = append(r.timers, f)
-		r.mu.Unlock()
+		defer r.mu.Unlock()
+		t := &rigTimer{d, f}
+		r.timers = append(r.timers, t)
+		return func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.timers = slices.DeleteFunc(r.timers, func(other *rigTimer) bool { return other == t })
+		}
 	}
 	r.k = NewCheckpoint(r.c, r, o)
 	return r
@@ -262,11 +274,11 @@ func TestTimers(t *testing.T) {
 	if len(timers) != 2 {
 		t.Fatalf("%d timers armed, want 2", len(timers))
 	}
-	timers[0]()
+	timers[0].come()
 	if s := <-wrote; s.Durable {
 		t.Error("the background checkpoint was a durable one")
 	}
-	timers[1]()
+	timers[1].come()
 	if s := <-wrote; !s.Durable || len(s.Blocks) != 0 {
 		t.Errorf("flush: durable %v with %d blocks, want durable with none", s.Durable, len(s.Blocks))
 	}

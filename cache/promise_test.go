@@ -16,8 +16,8 @@ func (r *ckptRig) fire() {
 	timers := r.timers
 	r.timers = nil
 	r.mu.Unlock()
-	for _, f := range timers {
-		f()
+	for _, t := range timers {
+		t.come()
 	}
 }
 
@@ -94,7 +94,12 @@ func TestTimersAreAsked(t *testing.T) {
 	c := New(newRig(t, CheckpointOptions{}, nil).rec, ckptBlock, 64<<10)
 	k := NewCheckpoint(c, &PlainWriter{Dev: c.dev, BlockSize: ckptBlock}, CheckpointOptions{
 		Background: 200 * time.Millisecond, Flush: 5 * time.Second,
-		After: func(d time.Duration, _ func()) { mu.Lock(); armed = append(armed, d); mu.Unlock() },
+		After: func(d time.Duration, _ func()) func() {
+			mu.Lock()
+			armed = append(armed, d)
+			mu.Unlock()
+			return func() {}
+		},
 	})
 	op := func(f func()) {
 		if err := k.Begin(ctx, 1); err != nil {

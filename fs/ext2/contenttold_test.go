@@ -100,7 +100,7 @@ func TestContentIsTold(t *testing.T) {
 		image := loadImage(t, ext2test.Options{Size: 24 << 20, BlockSize: 1024 << (seed % 3), Inodes: 512})
 		w := &contentWatch{t: t, written: map[uint64]map[uint64]bool{}}
 		fs, err := New(ctx, watchedDevice{image, w}, Options{Logger: quiet, testing: testhook.Hooks{
-			After: func(time.Duration, func()) {},
+			After: func(time.Duration, func()) func() { return func() {} },
 			Wrap:  func(below cache.Writer) cache.Writer { return watchedWriter{below, w} },
 		}})
 		if err != nil {

@@ -222,7 +222,7 @@ func runFaults(im *hostile.Image, do func(u *faultUser), cache int64, rule *bloc
 	if rule != nil {
 		r.fault.Fail(*rule)
 	}
-	never := func(time.Duration, func()) {}
+	never := func(time.Duration, func()) func() { return func() {} }
 	fs, err := New(ctx, r.fault, Options{Logger: testLogger(&r.log), Discard: discard, CacheBytes: cache, testing: testhook.Hooks{After: never}})
 	if !r.told("mount", err) {
 		return r

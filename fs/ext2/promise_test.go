@@ -5,6 +5,7 @@ package ext2
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,25 +34,30 @@ func recorded(t *testing.T, img ext2test.Options, o Options) (*FS, *blockiotest.
 // handTimers are timers that fire when the test says.
 type handTimers struct {
 	mu   sync.Mutex
-	wait []func()
+	wait []*func()
 }
 
-func (h *handTimers) after(_ time.Duration, f func()) {
+func (h *handTimers) after(_ time.Duration, f func()) (stop func()) {
 	h.mu.Lock()
-	h.wait = append(h.wait, f)
-	h.mu.Unlock()
+	defer h.mu.Unlock()
+	h.wait = append(h.wait, &f)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.wait = slices.DeleteFunc(h.wait, func(t *func()) bool { return t == &f })
+	}
 }
 
 // fire lets one that waits come, if there is one.
 func (h *handTimers) fire() {
 	h.mu.Lock()
-	var f func()
+	var f *func()
 	if len(h.wait) > 0 {
 		f, h.wait = h.wait[0], h.wait[1:]
 	}
 	h.mu.Unlock()
 	if f != nil {
-		f()
+		(*f)()
 	}
 }
 

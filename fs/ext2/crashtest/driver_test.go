@@ -46,7 +46,7 @@ type driver struct {
 	opts ext2.Options
 
 	mu     sync.Mutex
-	timers []func()
+	timers []*func()
 
 	fs     *ext2.FS
 	root   *object
@@ -95,10 +95,15 @@ func newDriver(t testing.TB, s *setup) *driver {
 
 // after keeps timers for tick: they never come by themselves. Some are set by the goroutine
 // that writes checkpoints.
-func (d *driver) after(_ time.Duration, f func()) {
+func (d *driver) after(_ time.Duration, f func()) (stop func()) {
 	d.mu.Lock()
-	d.timers = append(d.timers, f)
-	d.mu.Unlock()
+	defer d.mu.Unlock()
+	d.timers = append(d.timers, &f)
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.timers = slices.DeleteFunc(d.timers, func(t *func()) bool { return t == &f })
+	}
 }
 
 func (d *driver) now() int { return len(d.ops) }
@@ -218,7 +223,7 @@ func (d *driver) tick() {
 	f := d.timers[i]
 	d.timers = slices.Delete(d.timers, i, i+1)
 	d.mu.Unlock()
-	d.do("tick", nil, func() error { f(); return nil })
+	d.do("tick", nil, func() error { (*f)(); return nil })
 }
 
 // lookup is the object of a path in the model, and nil when there is none.

@@ -10,9 +10,9 @@ import (
 
 // Hooks are put in the place of the real thing where they are set.
 type Hooks struct {
-	After    func(time.Duration, func())     // instead of time.AfterFunc, for background checkpoints
-	Wrap     func(cache.Writer) cache.Writer // comes between the checkpoint and its writer
-	MaxDirty int                             // blocks that one epoch may dirty; 0 is the usual
+	After    func(time.Duration, func()) (stop func()) // instead of time.AfterFunc, for background checkpoints
+	Wrap     func(cache.Writer) cache.Writer           // comes between the checkpoint and its writer
+	MaxDirty int                                       // blocks that one epoch may dirty; 0 is the usual
 }
 
 // Package ext2 sets these, which cannot name its types.
