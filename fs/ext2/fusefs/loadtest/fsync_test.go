@@ -176,10 +176,8 @@ func lostCheckpoint(t *testing.T, dir string, below *failingFile) []string {
 	_, err := unix.Pwrite(first, []byte("not asked for yet"), 0)
 	must(t, err)
 	below.failsWriting.Store(true)
-	made := 0
-	eventually(t, func() (string, bool) {
-		err := unix.Mkdir(fmt.Sprintf("%s/d-%d", dir, made), 0o755)
-		made++
+	eventually(t, func() (string, bool) { // made and removed: a full image would be an error, too
+		err := errors.Join(unix.Mkdir(dir+"/d", 0o755), unix.Rmdir(dir+"/d"))
 		return "directories can be made", err != nil
 	})
 	below.failsWriting.Store(false)
