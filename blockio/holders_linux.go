@@ -144,11 +144,10 @@ func descriptorHolder(st *unix.Stat_t) int {
 func loopHolder(st *unix.Stat_t, off, size int64, readOnly bool) string {
 	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	for _, file := range files {
-		var back unix.Stat_t
-		if unix.Stat(sysfsLine(file), &back) != nil || !sameFile(st, &back) {
+		dir := filepath.Dir(filepath.Dir(file))
+		if !loopHas(filepath.Base(dir), sysfsLine(file), st) {
 			continue
 		}
-		dir := filepath.Dir(filepath.Dir(file))
 		start, _ := strconv.ParseInt(sysfsLine(dir+"/loop/offset"), 10, 64)
 		sectors, _ := strconv.ParseInt(sysfsLine(dir+"/size"), 10, 64)
 		if start >= off+size || off >= start+sectors*512 {
@@ -173,6 +172,25 @@ func loopHolder(st *unix.Stat_t, off, size int64, readOnly bool) string {
 		return fmt.Sprintf("attached %s to /dev/%s%s; free it with: %s", how, name, where, undo)
 	}
 	return ""
+}
+
+// loopHas tells whether a loop device is attached to a file. The device itself knows, but is
+// root's to ask. The path that sysfs has is one where it was attached, which need not lead
+// there for us: a container has paths of its own.
+func loopHas(name, path string, st *unix.Stat_t) bool {
+	fd, err := unix.Open("/dev/"+name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		info, err := unix.IoctlLoopGetStatus64(fd)
+		_ = unix.Close(fd)
+		if err == nil && isBlock(st) { // for a file both are the device that it is on
+			return info.Rdevice == st.Rdev && info.Device != info.Rdevice
+		}
+		if err == nil {
+			return info.Device == st.Dev && info.Inode == st.Ino
+		}
+	}
+	var back unix.Stat_t
+	return unix.Stat(path, &back) == nil && sameFile(st, &back)
 }
 
 // sameFile tells whether two paths lead to one file, or to one block device.

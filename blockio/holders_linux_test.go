@@ -155,6 +155,20 @@ func TestLoopHolds(t *testing.T) {
 		refused(t, image, false, "attached read-only to "+loop)
 		allowed(t, image, true)
 	})
+	t.Run("OtherPath", func(t *testing.T) { // as in a container, where it has a path that is none here
+		if os.Geteuid() != 0 {
+			t.Skip("mounts need root")
+		}
+		other := t.TempDir()
+		if err := unix.Mount(filepath.Dir(image), other, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		loop := attach(t, filepath.Join(other, filepath.Base(image)))
+		if err := unix.Unmount(other, unix.MNT_DETACH); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, image, false, "attached read-write to "+loop)
+	})
 	t.Run("OtherPart", func(t *testing.T) {
 		attach(t, image, "--offset=524288")
 		refused(t, image, false, "attached")

@@ -126,6 +126,7 @@ type copier struct {
 	target   target
 	progress *progress
 	links    map[linkKey]string // files of several names, to their first copy
+	made     map[[2]uint64]bool // directories of the image that is walked, which the walk copies into
 	buffer   []byte
 	failed   bool
 }
@@ -235,6 +236,7 @@ func (k *copier) recursive() bool { return k.c.set("recursive") || k.c.set("arch
 func (k *copier) beginWalk(from source) {
 	if t, ok := from.(*imageTree); ok {
 		t.entered = nil
+		k.made = map[[2]uint64]bool{}
 	}
 }
 
@@ -281,7 +283,7 @@ func (k *copier) copy(from source, src string, to target, dst string, follow boo
 			m.size = unknownSize // files of /proc say so and have content
 		}
 	}
-	if m.is(unix.S_IFDIR) && same(from, to) && isBelow(src, dst) {
+	if m.is(unix.S_IFDIR) && same(from, to) && (isBelow(src, dst) || k.made[m.id]) {
 		k.fail(to, dst, errors.New("a directory cannot be copied into itself"))
 		return
 	}
@@ -303,6 +305,11 @@ func (k *copier) copy(from source, src string, to target, dst string, follow boo
 		return
 	}
 	if m.is(unix.S_IFDIR) {
+		if same(from, to) { // a symbolic link may have led into what is copied
+			if d, err := to.stat(dst); err == nil {
+				k.made[d.id] = true
+			}
+		}
 		k.copyBelow(from, src, to, dst)
 	}
 	// Last: what is made in a directory changes its times.

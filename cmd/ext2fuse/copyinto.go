@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -23,6 +24,10 @@ type hostDir struct {
 	root int    // descriptor
 	last string // the directory that was used last, and its descriptor
 	fd   int
+
+	made    [2]uint64          // the regular file that was made or linked last
+	strange bool               // it was there before, and somebody else's
+	linked  map[[2]uint64]bool // those made that have more names; whether strange
 }
 
 func openHostDir(path string) (*hostDir, error) {
@@ -95,17 +100,33 @@ func (h *hostDir) create(name string) (content, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		fd, err := unix.Openat(dir, base, unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	for how := unix.O_CREAT | unix.O_EXCL; ; {
+		fd, err := unix.Openat(dir, base, unix.O_RDWR|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC|how, 0o600)
 		switch err {
 		case nil:
-			return hostFile{os.NewFile(uintptr(fd), h.show(name))}, nil
+			f := hostFile{os.NewFile(uintptr(fd), h.show(name))}
+			var st unix.Stat_t
+			if err := unix.Fstat(fd, &st); err != nil {
+				return nil, errors.Join(err, f.Close())
+			}
+			h.made, h.strange = hostMeta(&st).id, how == 0 && st.Uid != uint32(os.Geteuid())
+			return f, nil
+		case unix.EEXIST:
+			how = 0
+		case unix.ENOENT:
+			if how != 0 {
+				return nil, err
+			}
+			how = unix.O_CREAT | unix.O_EXCL
 		case unix.EINTR:
 		default:
 			return nil, err
 		}
 	}
 }
+
+// errSwapped: who can write to the directory, too, put something else in the place of a copy.
+var errSwapped = errors.New("is not what was made there; somebody replaced it")
 
 func (h *hostDir) make(name string, m *fileMeta, leads string) error {
 	dir, base, err := h.at(name)
@@ -134,7 +155,18 @@ func (h *hostDir) link(old, name string) error {
 	if err != nil {
 		return err
 	}
-	return unix.Linkat(from, base, to, newBase, 0)
+	if err := unix.Linkat(from, base, to, newBase, 0); err != nil {
+		return err
+	}
+	m, err := h.stat(name)
+	if err == nil && m.is(unix.S_IFREG) {
+		var ours bool
+		if h.strange, ours = h.linked[m.id]; !ours {
+			return errSwapped
+		}
+		h.made = m.id
+	}
+	return err
 }
 
 func (h *hostDir) remove(name string) error {
@@ -146,24 +178,49 @@ func (h *hostDir) remove(name string) error {
 }
 
 // setMeta gives a file its attributes, as far as the host lets us: owners are root's to
-// give, and not every file system has every attribute.
+// give, and not every file system has every attribute. Who can write to the directory may
+// exchange the file at any time, and must not have his own made root's, so the name is looked
+// up once.
 func (h *hostDir) setMeta(name string, m *fileMeta) error {
 	dir, base, err := h.at(name)
 	if err != nil {
 		return err
 	}
-	owned := true
-	if err := unix.Fchownat(dir, base, int(m.uid), int(m.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	fd, err := unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	there := hostMeta(&st)
+	switch {
+	case there.mode&unix.S_IFMT != m.mode&unix.S_IFMT:
+		return errSwapped
+	case !m.is(unix.S_IFREG):
+	case there.id != h.made:
+		return errSwapped
+	case m.links > 1:
+		if h.linked == nil {
+			h.linked = map[[2]uint64]bool{}
+		}
+		h.linked[there.id] = h.strange
+	}
+	owned := !m.is(unix.S_IFREG) || !h.strange // else he may hold it open, or mapped, and change it still
+	if err := unix.Fchownat(fd, "", int(m.uid), int(m.gid), unix.AT_EMPTY_PATH); err != nil {
 		if os.Geteuid() == 0 {
 			return err
 		}
-		there, err := h.stat(name)
-		owned = err == nil && there.uid == m.uid && there.gid == m.gid
+		owned = there.uid == m.uid && there.gid == m.gid
 	}
 	for attr, value := range m.xattrs {
-		// Older hosts than Linux 6.13 know no other way to say in which directory.
-		err := unix.Lsetxattr(fmt.Sprintf("/proc/self/fd/%d/%s", dir, base), attr, value, 0)
-		if err != nil && err != unix.EPERM && err != unix.EOPNOTSUPP {
+		at, set := fmt.Sprintf("/proc/self/fd/%d", fd), unix.Setxattr
+		if m.is(unix.S_IFLNK) { // which that would be followed to
+			at, set = fmt.Sprintf("/proc/self/fd/%d/%s", dir, base), unix.Lsetxattr
+		}
+		if err := set(at, attr, value, 0); err != nil && err != unix.EPERM && err != unix.EOPNOTSUPP {
 			return err
 		}
 	}
@@ -172,7 +229,7 @@ func (h *hostDir) setMeta(name string, m *fileMeta) error {
 		if !owned {
 			mode &^= 0o6000 // they would give the rights of another owner or group
 		}
-		if err := chmodAt(dir, base, mode); err != nil {
+		if err := unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode); err != nil {
 			return err
 		}
 	}
@@ -181,19 +238,6 @@ func (h *hostDir) setMeta(name string, m *fileMeta) error {
 		return err
 	}
 	return unix.UtimesNanoAt(dir, base, times, unix.AT_SYMLINK_NOFOLLOW)
-}
-
-// chmodAt is chmod of a name in a directory, which is no symbolic link.
-func chmodAt(dir int, base string, mode uint32) error {
-	if unix.Fchmodat(dir, base, mode, unix.AT_SYMLINK_NOFOLLOW) == nil { // from Linux 6.6 on
-		return nil
-	}
-	fd, err := unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode)
 }
 
 func hostTimes(stamps ...disk.Timespec) (times []unix.Timespec, err error) {

@@ -47,6 +47,21 @@ func TestCopyOneImageOfTwoNames(t *testing.T) {
 	ext2test.Fsck(t, img)
 }
 
+// A directory is not copied into itself by way of a symbolic link, without end.
+func TestCopyDirectoryIntoItself(t *testing.T) {
+	img := ext2test.Make(t, ext2test.Options{})
+	ext2test.DebugfsWrite(t, img, "mkdir a", "mkdir a/b", "symlink link a", "symlink deep a/b")
+	for _, to := range []string{"/link/new", "/deep/"} {
+		if got := complaint(t, "cp", "-r", img+":/a", img+":"+to); strings.Count(got, "\n") != 1 || !strings.Contains(got, "a directory cannot be copied into itself") {
+			t.Errorf("to %s: %q", to, got)
+		}
+	}
+	if got, want := output(t, "tree", img, "/a"), "/a\n├── b\n│   └── a\n│       ├── b\n│       └── new\n│           └── b\n└── new\n    └── b\n"; !strings.HasPrefix(got, want) {
+		t.Errorf("what is there now:\n%s", got)
+	}
+	ext2test.Fsck(t, img)
+}
+
 // An image that is copied from is not written over, whatever it is called as a file of the host.
 func TestCopyOntoOpenImage(t *testing.T) {
 	dir := t.TempDir()

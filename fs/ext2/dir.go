@@ -201,6 +201,11 @@ func (r *dirReader) makeIndex(d *dirData) *nameIndex {
 			break
 		}
 		seen[buf.Block()] = struct{}{}
+		if int64(n)*roomBlockBytes > names.maxBytes { // behind a hole it may be any block
+			buf.Release()
+			d.hopeless.Store(true)
+			return nil
+		}
 		base := int64(n) << r.in.fs.blockBits
 		dirEntries(buf.Data(), func(e disk.Dirent) bool {
 			x.add(names.hash(e.Name), base+int64(e.Off))

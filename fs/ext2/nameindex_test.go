@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
@@ -152,6 +153,35 @@ func TestNameIndexMemory(t *testing.T) {
 	}
 	if d := ins[5].dir.data(fs); !d.hopeless.Load() && d.index.Load() == nil {
 		t.Error("no index and no reason")
+	}
+}
+
+// TestNameIndexHole: a directory whose second block lies behind a large hole makes no index as
+// large as what it would have with all of them.
+func TestNameIndexHole(t *testing.T) {
+	img := craft(t, 1024)
+	img.dir(badIno, names(0, 3)...)
+	far := img.take()
+	img.write(packLeaf(1024, []namedIno{{"far", fileIno}}), int64(far)*1024)
+	img.inode(badIno, func(in *disk.Inode) {
+		in.Size = 8000 << 10
+		img.put(&in.Block, 7999, far)
+	})
+	fs := img.open(Options{})
+	fs.names.maxBytes = 48 << 10
+	in := openInode(t, fs, badIno)
+	_, _ = in.lookupIno("absent") // the next one makes the index
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if ino, err := in.lookupIno("far"); ino != fileIno || err != nil {
+		t.Errorf("inode %d, %v", ino, err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 3*uint64(fs.names.maxBytes) {
+		t.Errorf("%d bytes were allocated", n)
+	}
+	if _, err := in.lookupIno("absent"); !isCorrupt(err) {
+		t.Errorf("absent: %v", err)
 	}
 }
 

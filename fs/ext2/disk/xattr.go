@@ -100,6 +100,7 @@ func decodeXattrs(b []byte, off, base int) ([]XattrEntry, error) {
 		return nil, nil
 	}
 	entries := make([]XattrEntry, 0, count)
+	first := off
 	for off < end {
 		e, err := decodeXattr(b, off, base, end+xattrEndMark)
 		if err != nil {
@@ -107,6 +108,10 @@ func decodeXattrs(b []byte, off, base int) ([]XattrEntry, error) {
 		}
 		entries = append(entries, e)
 		off += xattrEntryBytes + pad4(len(e.Name))
+	}
+	// Values that share their bytes would be a thousand times as large in memory.
+	if n := XattrSize(entries, base != 0); n > len(b) {
+		return nil, badXattr(first, "the attributes take %d bytes of %d: values overlap", n, len(b))
 	}
 	return entries, nil
 }

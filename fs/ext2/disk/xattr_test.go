@@ -113,6 +113,12 @@ func TestXattrFaults(t *testing.T) {
 		{block(put32(40, 0xFFFFFFFF)), "the value, 4294967295 bytes"},
 		{block(put32(40, 0x80000000)), "the value, 2147483648 bytes"},
 		{block(put32(40, 9)), "the value, 9 bytes"},
+		{block(func(b []byte) { // both values are most of the block
+			put16(34, 80)(b)
+			put16(54, 80)(b)
+			put32(40, 900)(b)
+			put32(60, 900)(b)
+		}), "the attributes take 1880 bytes of 1024: values overlap"},
 		{block(func(b []byte) { b[50] = 0 }), "the name has a zero byte at 2"},
 		{block(func(b []byte) { copy(b[76:], bytes.Repeat([]byte{1}, 1024)) }), "past the end"},
 		{block(func(b []byte) { copy(b[76:], bytes.Repeat([]byte{4}, 1024)); b[996] = 12 }), "the entries do not end before the end at 1024"},
