@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
-	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
@@ -44,25 +43,6 @@ type fileMeta struct {
 	links        uint32
 	id           [2]uint64 // device and inode: the same for all names of a file
 	xattrs       map[string][]byte
-}
-
-// onDevice stands for the device in the imageID of a block device.
-const onDevice = ^uint64(0)
-
-// imageID tells images of the host apart whatever they are called: devices by their number.
-func (m *fileMeta) imageID() [2]uint64 {
-	if m.is(unix.S_IFBLK) {
-		return [2]uint64{onDevice, unix.Mkdev(m.major, m.minor)}
-	}
-	return m.id
-}
-
-// storageOf is where the bytes of what has an imageID lie.
-func storageOf(id [2]uint64) blockio.Storage {
-	if id[0] == onDevice {
-		return blockio.DeviceStorage(id[1])
-	}
-	return blockio.FileStorage(id[0], id[1])
 }
 
 func (m *fileMeta) is(mode uint32) bool { return m.mode&unix.S_IFMT == mode }
@@ -249,11 +229,6 @@ func (k *copier) fail(where faulty, name string, err error) {
 	k.c.warn("%s", where.fault(name, err))
 	k.failed = true
 }
-
-// readError is an error of what is copied from; others are of what is copied to.
-type readError struct{ error }
-
-func (e readError) Unwrap() error { return e.error }
 
 // failCopy says that a file could not be copied, and on which side that lies.
 func (k *copier) failCopy(from source, src string, to faulty, dst string, err error) {

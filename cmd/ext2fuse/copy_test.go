@@ -250,14 +250,14 @@ func TestCopyInterrupted(t *testing.T) {
 	ext2test.Fsck(t, img)
 }
 
-// On a terminal a long copy shows how much, how fast and how long, and cleans up behind
-// itself.
-func TestProgress(t *testing.T) {
+// terminal is a pseudo terminal: what is written to the slave is read from the master.
+func terminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skipf("needs a pseudo terminal: %v", err)
 	}
-	defer master.Close()
+	t.Cleanup(func() { master.Close() })
 	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
 	if err == nil {
 		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
@@ -268,10 +268,17 @@ func TestProgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return master, slave
+}
+
+// On a terminal a long copy shows how much, how fast and how long, and cleans up behind
+// itself.
+func TestProgress(t *testing.T) {
+	master, slave := terminal(t)
 	defer func(p, t time.Duration) { patience, throttle = p, t }(patience, throttle)
 	patience, throttle = 0, 0
 	big := filepath.Join(t.TempDir(), "big")

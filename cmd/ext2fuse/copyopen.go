@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/internal/shell"
 )
 
@@ -112,6 +113,25 @@ func (k *copier) image(name string, write bool) (*imageTree, error) {
 	t := newImageTree(name, fs, id)
 	k.images = append(k.images, t)
 	return t, nil
+}
+
+// onDevice stands for the device in the imageID of a block device.
+const onDevice = ^uint64(0)
+
+// imageID tells images of the host apart whatever they are called: devices by their number.
+func (m *fileMeta) imageID() [2]uint64 {
+	if m.is(unix.S_IFBLK) {
+		return [2]uint64{onDevice, unix.Mkdev(m.major, m.minor)}
+	}
+	return m.id
+}
+
+// storageOf is where the bytes of what has an imageID lie.
+func storageOf(id [2]uint64) blockio.Storage {
+	if id[0] == onDevice {
+		return blockio.DeviceStorage(id[1])
+	}
+	return blockio.FileStorage(id[0], id[1])
 }
 
 // inTarget tells whether a file of the host has bytes of the image that is copied to.

@@ -77,6 +77,11 @@ func (k *copier) copyStream(src string, to target, dst string) (err error) {
 	return nil
 }
 
+// readError is an error of what is copied from; others are of what is copied to.
+type readError struct{ error }
+
+func (e readError) Unwrap() error { return e.error }
+
 // markedReader tells its errors from those of who writes what is read.
 type markedReader struct{ io.ReaderAt }
 

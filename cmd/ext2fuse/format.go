@@ -30,27 +30,37 @@ func percent(part, whole uint64) string {
 	return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(whole))
 }
 
-// safe is a name from an image without what a terminal would take for a command, or a
-// reader for the end of the line: control characters are in octal, as ls -b shows them.
-func safe(name string) string { return escaped(name, false) }
-
-// utf8Text is safe for a document that has to be UTF-8: other bytes are in octal, too.
-func utf8Text(name string) string { return escaped(name, true) }
-
-func escaped(name string, others bool) string {
+// safe is a text without what a terminal would take for a command, or a reader for the end of
+// the line or for another order of the letters: that, and what is no UTF-8, is in octal, as ls -b
+// shows it.
+func safe(text string) string {
 	var s strings.Builder
-	for len(name) > 0 {
-		r, n := utf8.DecodeRuneInString(name)
-		if unicode.IsControl(r) || r == utf8.RuneError && n == 1 && (others || 0x80 <= name[0] && name[0] < 0xa0) {
-			for _, b := range []byte(name[:n]) {
+	for len(text) > 0 {
+		r, n := utf8.DecodeRuneInString(text)
+		if isControl(r) || r == utf8.RuneError && n == 1 {
+			for _, b := range []byte(text[:n]) {
 				fmt.Fprintf(&s, "\\%03o", b)
 			}
 		} else {
-			s.WriteString(name[:n])
+			s.WriteString(text[:n])
 		}
-		name = name[n:]
+		text = text[n:]
 	}
 	return s.String()
+}
+
+// isControl tells a character that is more than its shape to a terminal or a reader.
+func isControl(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+}
+
+// name is a name of an image where names are all that is printed: as it is for programs, and on a
+// terminal safe, and so that no two look the same.
+func (c *call) name(name string) string {
+	if !c.terminal {
+		return name
+	}
+	return safe(strings.ReplaceAll(name, `\`, `\\`))
 }
 
 // rawBytes is what JSON, which is UTF-8, cannot have of a string: all of it, in base64, where

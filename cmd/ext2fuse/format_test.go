@@ -13,7 +13,9 @@ func TestSafe(t *testing.T) {
 		"\x1b[31m":           `\033[31m`,
 		"\u009b31m":          `\302\23331m`, // CSI in one character
 		"\x9b31m":            `\23331m`,     // the same to a terminal that is not in UTF-8
-		"\xff\xfe odd name":  "\xff\xfe odd name",
+		"\xff\xfe odd name":  `\377\376 odd name`,
+		"\u202egpj.exe":      `\342\200\256gpj.exe`, // shown from right to left
+		"a\u2028b":           `a\342\200\250b`,
 		"delete\x7f and NUL": `delete\177 and NUL`,
 	} {
 		if got := safe(name); got != want {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/bits"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -125,8 +126,22 @@ func (c *call) printJSON(v any) error {
 	if err := e.Encode(v); err != nil {
 		return err
 	}
-	_, err := c.stdout.Write(b.Bytes())
-	return err
+	c.printf("%s", safeJSON(b.String()))
+	return nil
+}
+
+// safeJSON is JSON with each character escaped that safe has in octal; JSON itself wants that of a
+// few only.
+func safeJSON(text string) string {
+	var s strings.Builder
+	for _, r := range text {
+		if r >= 0x7f && isControl(r) {
+			fmt.Fprintf(&s, "\\u%04x", r)
+		} else {
+			s.WriteRune(r)
+		}
+	}
+	return s.String()
 }
 
 // readPartitions lists the partitions of the whole image, and what they seem to hold.

@@ -18,7 +18,7 @@ import (
 
 var lsVerb = verb{
 	name: "ls", operands: "IMAGE [PATH…]", least: 1, most: -1,
-	doc: "list directories of an image, without . and .., sorted. IMAGE:PATH is another way to say IMAGE PATH.",
+	doc: "list directories of an image, without . and .., sorted. IMAGE:PATH is another way to say IMAGE PATH. On a terminal control characters, and what is no UTF-8, are in octal, as ls -b shows them; elsewhere names are printed as they are.",
 	flags: func(f *pflag.FlagSet) {
 		f.BoolP("long", "l", false, "with mode, links, owner, group, size and time")
 		f.BoolP("inode", "i", false, "with inode numbers")
@@ -64,7 +64,7 @@ func (c *call) list(v *view, name string, title, space bool) error {
 		if space {
 			c.printf("\n")
 		}
-		c.printf("%s:\n", safe(shown(name)))
+		c.printf("%s:\n", c.name(shown(name)))
 	}
 	c.printTable(rows, c.lsAlign())
 	return err
@@ -76,7 +76,7 @@ func (c *call) lsRow(v *view, name, as string, a ext2.Attr) []string {
 	if c.set("inode") {
 		row = append(row, fmt.Sprint(a.Ino))
 	}
-	as = safe(as)
+	as = c.name(as)
 	if !c.set("long") {
 		return append(row, as)
 	}
@@ -85,7 +85,7 @@ func (c *call) lsRow(v *view, name, as string, a ext2.Attr) []string {
 	case unix.S_IFCHR, unix.S_IFBLK:
 		size = fmt.Sprintf("%d, %d", a.RdevMajor, a.RdevMinor)
 	case unix.S_IFLNK:
-		as += c.leads(v, name)
+		as += c.name(c.leads(v, name))
 	}
 	return append(row, modeText(a.Mode), fmt.Sprint(a.Nlink), fmt.Sprint(a.UID), fmt.Sprint(a.GID), size,
 		mtime(a).Format("2006-01-02 15:04"), as)
@@ -98,7 +98,7 @@ func (c *call) leads(v *view, name string) string {
 		c.fail(v, name, err)
 		return ""
 	}
-	return " -> " + safe(target)
+	return " -> " + target
 }
 
 func mtime(a ext2.Attr) time.Time { return time.Unix(a.Mtime.Sec, int64(a.Mtime.Nsec)) }
@@ -243,7 +243,7 @@ func (w *treeWalk) draw(name string, ino uint32, indent string) {
 		}
 		text := safe(path.Base(at))
 		if a.Mode&unix.S_IFMT == unix.S_IFLNK {
-			text += w.c.leads(w.v, at)
+			text += safe(w.c.leads(w.v, at))
 		}
 		w.c.printf("%s%s%s\n", indent, branch, text)
 		if a.Mode&unix.S_IFMT == unix.S_IFDIR {

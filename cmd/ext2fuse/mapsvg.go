@@ -35,7 +35,7 @@ func (m *fileMap) svg() string {
 		fmt.Fprintf(&s, `<text x="%d" y="%d" fill="#222">%s</text>`+"\n", x, y, html.EscapeString(fmt.Sprintf(format, args...)))
 	}
 	data, tables, holes := m.counts()
-	text(svgMargin, 24, "%s: %s in %s, %d indirect, %s in holes", utf8Text(m.Path), humanBytes(int64(data)*m.BlockSize),
+	text(svgMargin, 24, "%s: %s in %s, %d indirect, %s in holes", safe(m.Path), humanBytes(int64(data)*m.BlockSize),
 		plural(m.Pieces, "piece"), tables, humanBytes(int64(holes)*m.BlockSize))
 
 	end := uint64(1)

@@ -33,7 +33,7 @@ var statsVerb = verb{
 			if err := json.Indent(&b, raw, "", "  "); err != nil {
 				return err
 			}
-			c.printf("%s\n", b.Bytes())
+			c.printf("%s\n", safeJSON(b.String()))
 			return nil
 		}
 		var s fusefs.Stats

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -41,6 +42,8 @@ type call struct {
 	stdout io.Writer
 	stderr io.Writer
 	logs   []*heldLog // of the images that are open, or were
+
+	terminal bool // stdout is one
 }
 
 // verbs is the table of all verbs. It is filled by init, since help shows it.
@@ -92,6 +95,8 @@ func (v *verb) main(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		out := bufio.NewWriter(stdout)
 		c.stdout, c.stderr = out, stderr
+		file, ok := stdout.(*os.File)
+		c.terminal = ok && isTerminal(file)
 		err = v.run(c)
 		if ferr := out.Flush(); ferr != nil && err == nil {
 			err = fmt.Errorf("not all could be printed: %w", ferr)
