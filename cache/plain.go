@@ -70,6 +70,8 @@ func (w *PlainWriter) Write(s *Snapshot) error {
 		}
 		blocks = blocks[n:]
 	}
+	// A sync of everything, though it be for the superblock alone: the first of a mount has the
+	// image itself durable, which somebody may just have written.
 	if s.Durable && !w.NoBarrier {
 		if err := w.Dev.Sync(); err != nil {
 			return err

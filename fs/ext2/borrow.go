@@ -28,7 +28,10 @@ import (
 // Whoever finds the first or the second step done finds an ext2 file system that was not
 // cleanly unmounted and has at worst blocks that belong to nobody and an inode 8 that is
 // of no use; e2fsck -p frees both, and so does the next mount (loanCutOff). Giving back goes
-// the same way backwards.
+// the same way backwards. No two of these syncs can be one: superblock, inode table and bitmaps
+// reach the disk in any order between two syncs. The first could be missed in blocks that nobody
+// owns on a file system that claims to be clean, the second in a journal without its inode, and
+// the third in what is promised of a mount: that the kernel's driver recovers it, too.
 const (
 	journalShare = 40       // one free block in so many, at most
 	journalBytes = 32 << 20 // at most

@@ -2,6 +2,7 @@ package ext2
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -59,10 +60,11 @@ func (w *journal) Tidy(idle bool) error {
 func (w *journal) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	var err error
 	if w.on {
-		return w.log.Close()
+		err = w.log.Close()
 	}
-	return w.plain.Close()
+	return errors.Join(err, w.plain.Close()) // without barriers it has not synced what the mount began with
 }
 
 // start makes transactions of what follows. Nothing is under way.
@@ -199,8 +201,9 @@ func (fs *FS) journalPlace(extents []jbd2.Extent) jbd2.Place {
 
 // startJournal turns from writing in place to transactions, durably.
 //
-// The file system has a journal: needs_recovery is on the device before the journal says
-// that it holds anything.
+// A journal of the file system's own stays clean until the first transaction. By then
+// needs_recovery is on the device, durably: a journal that says that it holds something, without
+// that flag, makes e2fsck -p give up.
 func (fs *FS) startJournal() error {
 	w := &fs.journal
 	switch {
@@ -210,11 +213,9 @@ func (fs *FS) startJournal() error {
 		if err := fs.borrow(); err != nil {
 			return err
 		}
-	default:
+		w.log.Synced() // by its commits
+	case w.loan != nil: // the note is a new one
 		if err := w.log.Start(); err != nil {
-			return err
-		}
-		if err := fs.dev.Sync(); err != nil {
 			return err
 		}
 	}
@@ -224,7 +225,8 @@ func (fs *FS) startJournal() error {
 
 // endJournal is the end of the mount for the journal: nothing is in it any more, and what
 // was borrowed is given back. The superblock that says so is part of what the caller
-// writes next, but for a loan. A loan that cannot be given back, because the device does not
+// writes next, but for a loan; before it the journal says, durably, that it is clean (see
+// startJournal). A loan that cannot be given back, because the device does not
 // give what has to be changed for it, stays: the image is a clean ext3 one, and the next mount
 // tries again.
 func (fs *FS) endJournal() error {

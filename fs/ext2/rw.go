@@ -171,7 +171,8 @@ func (fs *FS) markMounted() error {
 }
 
 // stopWriting ends a read-write mount: what was unlinked while open is deleted, the last
-// epoch goes out, and after it, alone, the superblock that says that all is well.
+// epoch goes out, and after it, alone, the superblock that says that all is well: it must not
+// arrive before what it says is true, and is durable when a clean unmount returns.
 func (fs *FS) stopWriting() error {
 	defer fs.superPin.Release()
 	fs.reapAll()

@@ -15,7 +15,7 @@ type LogOptions struct {
 	// MaxPending bounds the blocks that are kept in memory because they are not in their
 	// places yet; 0 is no bound but the size of the log.
 	MaxPending int
-	// NoBarrier leaves out all syncs but those of Close.
+	// NoBarrier leaves out all syncs. Who has closed the log syncs the device.
 	NoBarrier bool
 	// Strange: the blocks of the log may hold anything, even transactions of another
 	// journal. They are zeroed ahead of the log as it grows.
@@ -55,7 +55,7 @@ type Log struct {
 	seq     uint32 // and its sequence
 	used    uint32 // log blocks from the tail to the head
 	durable bool   // of all that was written to the log
-	loose   bool   // there is file content that is neither durable nor in the log
+	loose   bool   // there is file content that is neither durable nor in the log, or Start was not synced
 	last    time.Time
 	failed  error
 
@@ -76,7 +76,8 @@ var (
 	_ cache.Tidier = (*Log)(nil)
 )
 
-// NewLog makes a log of a clean journal. Nothing is written before Start.
+// NewLog makes a log of a clean journal, which it stays until Start, or until the first
+// transaction, which calls that.
 func NewLog(j *Journal, o LogOptions) (*Log, error) {
 	if j.Dirty() {
 		return nil, fmt.Errorf("the journal has to be replayed before it can be used")
@@ -101,9 +102,17 @@ func (l *Log) MaxBlocks() int {
 }
 
 // Start writes what has to be on the device before the journal counts: its superblock,
-// which says that the log begins at its first block and is empty. Nothing is synced.
+// which says that the log begins at its first block and is empty. Nothing is synced: without
+// it the journal is clean, and the first transaction that has to be durable sees to both.
 func (l *Log) Start() error {
+	l.loose = true
 	return l.submit(append(l.ready.zero(l.head, l.head), l.j.Tail(l.head, l.seq))...)
+}
+
+// Synced says that the device was synced after Start, and before the first transaction.
+func (l *Log) Synced() {
+	l.loose = false
+	l.ready.synced()
 }
 
 // Write implements cache.Writer.
@@ -118,6 +127,11 @@ func (l *Log) write(s *cache.Snapshot) error {
 	t := l.transaction(s)
 	if len(t.Blocks) == 0 && len(t.Revokes) == 0 && !s.HasContent() {
 		return l.nothing(s)
+	}
+	if !l.j.Dirty() {
+		if err := l.Start(); err != nil {
+			return err
+		}
 	}
 	content := l.loggable(s)
 	if l.j.Need(len(t.Blocks)+len(content), len(t.Revokes)+len(l.data)) >= l.j.Size()-l.used {
@@ -185,8 +199,8 @@ func newest(a, b time.Time) time.Time {
 }
 
 // commit writes a transaction, and makes it durable if somebody waits for that. Where
-// nothing else has to become durable with it, only it does: the host need not write what it
-// has of file content.
+// nothing else has to become durable with it, content or where the log begins, only it does:
+// the host need not write what else it has.
 func (l *Log) commit(e *Encoded, sealed, durable bool) error {
 	bios := append(e.Body, l.ready.zero(l.head, e.Next)...)
 	l.durable = false
@@ -299,22 +313,24 @@ func (l *Log) bringHome() error {
 // Close brings all blocks to their places and makes the journal clean, all of it
 // durably. A log that failed is left as it is, for a replay.
 func (l *Log) Close() error {
-	if l.Flush() == nil {
-		l.failed = l.j.writeTail(0, l.seq)
+	if l.Flush() != nil || !l.j.Dirty() {
+		return l.failed
 	}
+	tail := l.j.Tail(0, l.seq)
+	tail.Durable = !l.o.NoBarrier
+	l.failed = l.submit(tail)
 	return l.failed
 }
 
 // Flush brings all blocks to their places, durably, and leaves the log as it is: a replay
 // does the same again. It is the last call for a journal that is going to be removed.
 func (l *Log) Flush() error {
-	if l.failed != nil {
-		return l.failed
+	if l.failed == nil {
+		l.failed = l.bringHome()
 	}
-	if l.o.NoBarrier {
-		l.o.NoBarrier, l.durable = false, false
+	if l.failed == nil && l.loose {
+		l.failed = l.sync()
 	}
-	l.failed = l.bringHome()
 	return l.failed
 }
 

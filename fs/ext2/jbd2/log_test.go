@@ -82,10 +82,18 @@ func newLogModel(t testing.TB, mem *blockiotest.Mem, f Format, strange bool, lif
 	if m.log, err = NewLog(j, LogOptions{Strange: strange, MaxPending: 300}); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.log.Start(); err != nil {
+	if strange {
+		err = m.log.Start()
+	} else {
+		err = j.writeTail(0, j.sb.Sequence) // the first transaction begins the log
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	m.sync()
+	if strange {
+		m.log.Synced()
+	}
 	m.history = []map[uint64]use{maps.Clone(m.now)}
 	m.durable = []durableAt{{len(m.dev.Log()), 0}}
 	return m

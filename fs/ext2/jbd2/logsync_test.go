@@ -22,20 +22,31 @@ type logDesk struct {
 
 var sealing = Format{Checksum: ChecksumV1, Async: true, Revoke: true}
 
+// newLogDesk is one whose log has begun, durably.
 func newLogDesk(t testing.TB, f Format, o LogOptions) *logDesk {
+	d := newDesk(t, f, o)
+	if err := d.log.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.dev.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	d.log.Synced()
+	return d
+}
+
+// newDesk is one with a clean journal, durably.
+func newDesk(t testing.TB, f Format, o LogOptions) *logDesk {
 	d := &logDesk{t: t, dev: blockiotest.NewRecorder(blockiotest.NewMem(logModelSize * 1024))}
 	d.fault = blockiotest.NewFault(d.dev)
 	j, err := Create(logPlace(d.fault), f, [16]byte{1}, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := j.writeTail(0, 7); err != nil {
+		t.Fatal(err)
+	}
 	if d.log, err = NewLog(j, o); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.log.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.dev.Sync(); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -168,6 +179,45 @@ func TestLogSyncs(t *testing.T) {
 	d.want("and then somebody does", 16, meta, nil, 1, 1)
 	if err := d.log.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A log begins with its first transaction, and is durable when that is.
+func TestLogBegins(t *testing.T) {
+	for name, f := range logFormats {
+		for _, strange := range []bool{false, true} {
+			d := newDesk(t, f, LogOptions{Strange: strange})
+			start := len(d.dev.Log())
+			d.want(name+": nothing", 1, nil, nil, 0, 0)
+			if err := d.log.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(d.dev.Log()); n > start {
+				t.Errorf("%s: without a transaction %d events", name, n-start)
+			}
+
+			d = newDesk(t, f, LogOptions{Strange: strange})
+			before := blockiotest.NewMem(logModelSize*1024).Bytes(40*1024, 1024)
+			later := func(s *cache.Snapshot) { s.Durable = false }
+			d.commit(1, meta, later)
+			if got := d.left(false).Bytes(40*1024, 1024); string(got) != string(before) && string(got) != string(blockOf(40, 1, 1)) {
+				t.Errorf("%s: when the power fails behind the first transaction, block 40 is neither as before nor as of 1", name)
+			}
+			d.commit(2, meta, nil)
+			d.holds(name+", the second", 40, 2)
+
+			d = newDesk(t, f, LogOptions{Strange: strange})
+			alone := 1
+			if f == sealing && !strange { // nothing is to be seen to before the commit block
+				alone = 0
+			}
+			d.want(name+": blocks", 1, meta, nil, 1, alone)
+			d.holds(name, 40, 1)
+			if err := d.log.Close(); err != nil {
+				t.Fatal(err)
+			}
+			d.holds(name+", closed", 40, 1)
+		}
 	}
 }
 
