@@ -193,7 +193,7 @@ func TestSharedTables(t *testing.T) {
 	}
 
 	c.shareTables(disk.JournalIno, 8000)
-	if list, err := journalExtents(c.dev, Options{Logger: quiet}, disk.JournalIno); err == nil || !strings.Contains(err.Error(), want) {
+	if list, _, err := journalExtents(c.dev, Options{Logger: quiet}, disk.JournalIno); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%d pieces of a journal, %v; want damage: %s", len(list), err, want)
 	}
 }

@@ -1,9 +1,11 @@
 package ext2
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/ext2fuse/ext2fuse/cache"
@@ -23,7 +25,8 @@ type journal struct {
 	on bool
 
 	extents []jbd2.Extent // where the journal is
-	zone    []jbd2.Extent // the same while it is in use: no file's block may lie there
+	tables  []jbd2.Extent // and the indirect blocks that say so, of one that was there before
+	zone    []jbd2.Extent // both while it is in use: no file's block may lie there
 }
 
 var _ cache.Tidier = (*journal)(nil)
@@ -70,8 +73,22 @@ func (w *journal) Close() error {
 // start makes transactions of what follows. Nothing is under way.
 func (w *journal) start() {
 	w.mu.Lock()
-	w.on, w.zone = true, w.extents
+	w.on, w.zone = true, merged(slices.Concat(w.extents, w.tables))
 	w.mu.Unlock()
+}
+
+// merged are extents in order, adjacent ones as one.
+func merged(all []jbd2.Extent) []jbd2.Extent {
+	slices.SortFunc(all, func(a, b jbd2.Extent) int { return cmp.Compare(a.Start, b.Start) })
+	var list []jbd2.Extent
+	for _, e := range all {
+		if n := len(list); n > 0 && list[n-1].Start+uint64(list[n-1].Blocks) == e.Start {
+			list[n-1].Blocks += e.Blocks
+		} else {
+			list = append(list, e)
+		}
+	}
+	return list
 }
 
 // stop brings everything to its place and has what follows written in place. The journal
@@ -152,8 +169,9 @@ func (fs *FS) openOwnJournal(ctx context.Context) error {
 		}
 		return externalJournal(fs.sb)
 	}
-	extents, err := journalExtents(fs.dev, fs.opts, fs.sb.JournalInum)
+	extents, tables, err := journalExtents(fs.dev, fs.opts, fs.sb.JournalInum)
 	if err == nil {
+		w.tables = tables
 		var j *jbd2.Journal
 		if j, err = jbd2.Open(fs.journalPlace(extents)); err == nil {
 			if w.loan = fs.readLoan(j); w.loan != nil {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -372,4 +373,47 @@ func TestDataOverPendingTable(t *testing.T) {
 	if err := errors.Join(fs.Close(), replayed.Close()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestJournalTables: the bitmap has the indirect blocks of the journal free. No file gets them, as
+// none gets the journal's other blocks: after a crash they say what is to be replayed.
+func TestJournalTables(t *testing.T) {
+	img := ext2test.Make(t, ext2test.Options{Size: 8 << 20, BlockSize: 1024, Inodes: 256, Type: "ext3"})
+	fs := must(Open(ctx, img, Options{ReadOnly: true, Logger: quiet}))(t)
+	list := must(must(fs.journalInode())(t).Extents(ctx))(t)
+	fs.Close()
+	var free []string
+	for _, e := range list {
+		if e.Level > 0 {
+			free = append(free, fmt.Sprintf("freeb %d", e.Block))
+		}
+	}
+	if len(free) < 4 {
+		t.Fatalf("the journal has %d tables", len(free))
+	}
+	ext2test.DebugfsWrite(t, img, free...)
+	w := &writable{TB: t, img: img}
+	w.open(Options{})
+	file := w.create("file", disk.ModeReg|0o644)
+	for off := int64(0); off < 8<<20; off += 1 << 10 { // until there is no room, or damage is met
+		if _, err := file.Write(ctx, make([]byte, 1<<10), off, WriteOptions{Cred: Root}); err != nil {
+			break
+		}
+	}
+	for _, e := range must(file.Extents(ctx))(t) {
+		for _, j := range list {
+			if e.Block < j.Block+j.Count && j.Block < e.Block+e.Count {
+				t.Errorf("the file has blocks %d to %d, the journal %d to %d, level %d", e.Block, e.Block+e.Count-1, j.Block, j.Block+j.Count-1, j.Level)
+			}
+		}
+	}
+	file.Put()
+	w.root.Put()
+	if err := w.fs.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := exec.Command("e2fsck", "-f", "-y", img).Run(); err == nil {
+		t.Error("e2fsck finds nothing to repair")
+	}
+	ext2test.Fsck(t, img)
 }

@@ -33,7 +33,7 @@ func (fs *FS) recoverJournal(ctx context.Context, sb *disk.Superblock) error {
 	if fs.dev.ReadOnly() {
 		return ErrReplayReadOnly
 	}
-	extents, err := journalExtents(fs.dev, fs.opts, sb.JournalInum)
+	extents, _, err := journalExtents(fs.dev, fs.opts, sb.JournalInum)
 	if err != nil {
 		return err
 	}
@@ -88,58 +88,62 @@ func durably(dev blockio.Device, bio *blockio.Bio) error {
 	return dev.Sync()
 }
 
-// journalExtents is where the blocks of the journal, inode ino, are. Nothing else of the
-// file system is looked at but the descriptors: the rest may be what the journal repairs.
-func journalExtents(dev blockio.Device, o Options, ino uint32) ([]jbd2.Extent, error) {
+// journalExtents is where the blocks of the journal, inode ino, are, and the tables that say so.
+// Nothing else of the file system is looked at but the descriptors: the rest may be what the
+// journal repairs.
+func journalExtents(dev blockio.Device, o Options, ino uint32) (all, tables []jbd2.Extent, err error) {
 	fs := newFS(dev, Options{ReadOnly: true, NoLoad: true, Logger: o.Logger})
 	fs.readOnly.Store(true)
 	if err := fs.attach(context.Background()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer fs.readAhead.stop()
 	bad := func(format string, args ...any) error {
 		return &disk.CorruptError{What: "journal", Inode: ino, Offset: -1, Detail: fmt.Sprintf(format, args...) + "; run e2fsck"}
 	}
 	if ino > fs.sb.InodesCount {
-		return nil, bad("s_journal_inum is %d, there are %d inodes", ino, fs.sb.InodesCount)
+		return nil, nil, bad("s_journal_inum is %d, there are %d inodes", ino, fs.sb.InodesCount)
 	}
 	block, off := fs.inodeBlock(ino)
 	buf, err := fs.cache.Get(block, blockio.InodeTable)
 	if err != nil {
-		return nil, fs.readError("inode table block", ino, block, err)
+		return nil, nil, fs.readError("inode table block", ino, block, err)
 	}
 	in := &Inode{fs: fs, ino: ino, raw: disk.DecodeInode(buf.Data()[off:off+fs.sb.InodeSize()], fs.sb)}
 	buf.Release()
 	if in.typ = in.raw.Mode & disk.ModeFmt; in.typ != disk.ModeReg || in.raw.Links == 0 {
-		return nil, bad("its inode has i_mode 0%o and i_links_count %d", in.raw.Mode, in.raw.Links)
+		return nil, nil, bad("its inode has i_mode 0%o and i_links_count %d", in.raw.Mode, in.raw.Links)
 	}
 	total := in.raw.Size >> fs.blockBits
 	if total > uint64(fs.sb.BlocksCount) {
-		return nil, bad("i_size is %d, more than the file system has", in.raw.Size)
+		return nil, nil, bad("i_size is %d, more than the file system has", in.raw.Size)
 	}
 	// What the tables say first: they are bounded, where what i_size says need not be.
 	list, err := in.extents(context.Background())
-	var all []jbd2.Extent
 	at := uint64(0)
 	for _, e := range list {
-		if e.Level > 0 || at == total {
+		switch {
+		case e.Level > 0:
+			tables = append(tables, jbd2.Extent{Start: e.Block, Blocks: 1})
+			continue
+		case at == total:
 			continue
 		}
 		if e.File != at {
-			return nil, bad("its block %d is a hole", at)
+			return nil, nil, bad("its block %d is a hole", at)
 		}
 		n := min(e.Count, total-at)
 		if good, why := fs.dataBlocks(e.Block, n); good < n {
-			return nil, (*blockMap)(in).badPointer("block pointer", at+good, e.Block+good, why)
+			return nil, nil, (*blockMap)(in).badPointer("block pointer", at+good, e.Block+good, why)
 		}
 		all = append(all, jbd2.Extent{Start: e.Block, Blocks: uint32(n)})
 		at += n
 	}
 	switch {
 	case at == total:
-		return all, nil
+		return all, tables, nil
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	}
-	return nil, bad("its block %d is a hole", at)
+	return nil, nil, bad("its block %d is a hole", at)
 }
