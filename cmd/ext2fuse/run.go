@@ -146,7 +146,7 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 		}
 	}
 	if !attend(server, fs, signals, logger, parent != nil) {
-		logger.Error("stopped, as damage was found (errors=panic); run e2fsck", "damage", fs.Failure())
+		logger.Error("stopped, as damage was found, or a structure cannot be read (errors=panic); run e2fsck", "damage", fs.Failure())
 		_ = server.Detach()
 		return exitSystem // whoever still uses the mount gets ENOTCONN
 	}

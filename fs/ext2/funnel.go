@@ -53,7 +53,7 @@ func (f *errorFunnel) first(k faultKey) bool {
 func (fs *FS) corrupt(e *disk.CorruptError) error {
 	if fs.funnel.first(faultKey{e.Inode, e.Block, e.What}) {
 		fs.log.Error(e.Error(), "inode", e.Inode, "block", e.Block)
-		fs.react(e)
+		fs.react(trouble{e, e.Inode, e.Block, errorCodeCorrupt})
 	}
 	return e
 }
@@ -82,6 +82,7 @@ type readFault struct {
 	unit  string // what block counts: "block", on the device, or "file block"
 	block uint64
 	err   error
+	grave bool // a block without which nobody knows what is free or where inodes are
 }
 
 func (e *readFault) Error() string {
@@ -93,11 +94,21 @@ func (e *readFault) Unwrap() error { return e.err }
 // readError passes the failure to get a block of metadata through the funnel: damage
 // found by a check of the content, or an error of the device.
 func (fs *FS) readError(what string, ino uint32, block uint64, err error) error {
+	return fs.getError(&readFault{what: what, ino: ino, unit: "block", block: block, err: err})
+}
+
+// structureError is readError for the blocks of a group's structures. A device that does not
+// give one counts as damage where errors= is concerned, as with the kernel's drivers.
+func (fs *FS) structureError(what string, ino uint32, block uint64, err error) error {
+	return fs.getError(&readFault{what: what, ino: ino, unit: "block", block: block, err: err, grave: true})
+}
+
+func (fs *FS) getError(e *readFault) error {
 	var found *disk.CorruptError
-	if errors.As(err, &found) {
-		return fs.damage(err, ino, block)
+	if errors.As(e.err, &found) {
+		return fs.damage(e.err, e.ino, e.block)
 	}
-	return fs.fault(&readFault{what, ino, "block", block, err})
+	return fs.fault(e)
 }
 
 // contentError passes the failure to read a file's content at byte off through the funnel,
@@ -108,12 +119,15 @@ func (fs *FS) contentError(ino uint32, off int64, err error) error {
 	if errors.As(err, &found) || errors.As(err, &fault) {
 		return err
 	}
-	return fs.fault(&readFault{"file content", ino, "file block", uint64(off) >> fs.blockBits, err})
+	return fs.fault(&readFault{what: "file content", ino: ino, unit: "file block", block: uint64(off) >> fs.blockBits, err: err})
 }
 
 func (fs *FS) fault(e *readFault) error {
 	if fs.funnel.first(faultKey{e.ino, e.block, e.what}) {
 		fs.log.Error(e.Error(), "inode", e.ino, "block", e.block)
+		if e.grave {
+			fs.react(trouble{e, e.ino, e.block, errorCodeIO})
+		}
 	}
 	return e
 }

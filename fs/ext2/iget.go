@@ -65,7 +65,7 @@ func (fs *FS) inodeBuffer(ino uint32) (buf *cache.Buffer, off int, err error) {
 	}
 	buf, err = fs.cache.Get(block, blockio.InodeTable)
 	if err != nil {
-		return nil, 0, fs.readError("inode table block", ino, block, err)
+		return nil, 0, fs.structureError("inode table block", ino, block, err)
 	}
 	return buf, off, nil
 }

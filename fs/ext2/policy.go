@@ -15,7 +15,7 @@ import (
 
 // errorPolicy carries out errors= on a read-write mount: damage is noted in the
 // superblock, as ext4 does it, and then the file system goes on, turns read-only, or
-// stops.
+// stops. So is a bitmap or an inode table that the device does not give.
 //
 // Damage is found in the midst of operations, with all kinds of locks held, so the
 // superblock is written by a goroutine of its own.
@@ -24,15 +24,29 @@ type errorPolicy struct {
 
 	mu      sync.Mutex // a leaf
 	pending []damageRecord
-	early   *disk.CorruptError // found before startPolicy
-	lost    uint32             // found beyond those pending: counted only
+	early   *trouble // found before startPolicy
+	lost    uint32   // found beyond those pending: counted only
 
 	wake    chan struct{} // capacity 1
 	stop    chan struct{}
 	stopped chan struct{}
-	failed  chan struct{}                     // closed when the file system stopped: ErrorsPanic
-	why     atomic.Pointer[disk.CorruptError] // the damage that ended writing; set before failed is closed
+	failed  chan struct{}           // closed when the file system stopped: ErrorsPanic
+	why     atomic.Pointer[trouble] // what ended writing; set before failed is closed
 }
+
+// trouble is what errors= is followed for.
+type trouble struct {
+	err   error
+	ino   uint32
+	block uint64
+	code  uint8 // for s_last_error_errcode
+}
+
+// The codes that stand for EFSCORRUPTED and EIO there (EXT4_ERR_…).
+const (
+	errorCodeIO      = 2
+	errorCodeCorrupt = 5
+)
 
 // damageRecord is what the superblock keeps of damage.
 type damageRecord struct {
@@ -41,6 +55,7 @@ type damageRecord struct {
 	block uint64
 	fn    [32]byte // function that found it, s_last_error_func
 	line  uint32
+	code  uint8
 }
 
 // maxPendingDamage bounds the records that wait: the first and the last count.
@@ -80,23 +95,23 @@ func (fs *FS) stopPolicy() {
 // is changed any more, and whoever serves it should end.
 func (fs *FS) Failed() <-chan struct{} { return fs.policy.failed }
 
-// Failure is the damage that ended all writing (errors=remount-ro, errors=panic); nil while
-// none did.
+// Failure is the damage, or the error of the device, that ended all writing
+// (errors=remount-ro, errors=panic); nil while none did.
 func (fs *FS) Failure() error {
 	if why := fs.policy.why.Load(); why != nil {
-		return why
+		return why.err
 	}
 	return nil
 }
 
-// react follows errors= after damage was found. Any locks may be held.
-func (fs *FS) react(e *disk.CorruptError) {
+// react follows errors=. Any locks may be held.
+func (fs *FS) react(e trouble) {
 	p := &fs.policy
 	if fs.opts.ReadOnly || fs.readOnly.Load() {
 		return // not writable: nothing can be noted
 	}
 	fn, line := finder()
-	r := damageRecord{at: time.Now(), ino: e.Inode, block: e.Block, line: line}
+	r := damageRecord{at: time.Now(), ino: e.ino, block: e.block, line: line, code: e.code}
 	copy(r.fn[:31], fn)
 	p.mu.Lock()
 	if len(p.pending) < maxPendingDamage {
@@ -107,13 +122,13 @@ func (fs *FS) react(e *disk.CorruptError) {
 	}
 	started := p.wake != nil
 	if !started && p.early == nil {
-		p.early = e
+		p.early = &e
 	}
 	p.mu.Unlock()
 	if !started {
 		return
 	}
-	fs.act(e)
+	fs.act(&e)
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -121,14 +136,18 @@ func (fs *FS) react(e *disk.CorruptError) {
 }
 
 // act ends writing, unless damage is to change nothing.
-func (fs *FS) act(e *disk.CorruptError) {
+func (fs *FS) act(e *trouble) {
 	p := &fs.policy
 	if p.action == ErrorsContinue {
 		return
 	}
 	p.why.CompareAndSwap(nil, e)
 	if fs.readOnly.CompareAndSwap(false, true) && p.action == ErrorsRemountRO {
-		fs.log.Error("the file system is read-only from now on, as damage was found (errors=remount-ro); run e2fsck")
+		found := "damage was found"
+		if e.code == errorCodeIO {
+			found = "one of its structures cannot be read"
+		}
+		fs.log.Error("the file system is read-only from now on, as " + found + " (errors=remount-ro); run e2fsck")
 	}
 }
 
@@ -193,11 +212,11 @@ func (fs *FS) noteDamage(pending []damageRecord, lost uint32) error {
 		if sb.ErrorCount == 0 || sb.FirstErrorTime == 0 {
 			sb.FirstErrorTime, sb.FirstErrorTimeHi = uint32(first.at.Unix()), uint8(first.at.Unix()>>32)
 			sb.FirstErrorIno, sb.FirstErrorBlock = first.ino, first.block
-			sb.FirstErrorFunc, sb.FirstErrorLine, sb.FirstErrorCode = first.fn, first.line, errorCodeCorrupt
+			sb.FirstErrorFunc, sb.FirstErrorLine, sb.FirstErrorCode = first.fn, first.line, first.code
 		}
 		sb.LastErrorTime, sb.LastErrorTimeHi = uint32(last.at.Unix()), uint8(last.at.Unix()>>32)
 		sb.LastErrorIno, sb.LastErrorBlock = last.ino, last.block
-		sb.LastErrorFunc, sb.LastErrorLine, sb.LastErrorCode = last.fn, last.line, errorCodeCorrupt
+		sb.LastErrorFunc, sb.LastErrorLine, sb.LastErrorCode = last.fn, last.line, last.code
 		if n := sb.ErrorCount + uint32(len(pending)) + lost; n > sb.ErrorCount {
 			sb.ErrorCount = n
 		}
@@ -211,6 +230,3 @@ func (fs *FS) noteDamage(pending []damageRecord, lost uint32) error {
 	}
 	return fs.journal.Tidy(true) // into its place: whoever looks next may not replay a journal
 }
-
-// errorCodeCorrupt is EXT4_ERR_EFSCORRUPTED of s_first_error_errcode.
-const errorCodeCorrupt = 5

@@ -107,7 +107,7 @@ func journalExtents(dev blockio.Device, o Options, ino uint32) (all, tables []jb
 	block, off := fs.inodeBlock(ino)
 	buf, err := fs.cache.Get(block, blockio.InodeTable)
 	if err != nil {
-		return nil, nil, fs.readError("inode table block", ino, block, err)
+		return nil, nil, fs.structureError("inode table block", ino, block, err)
 	}
 	in := &Inode{fs: fs, ino: ino, raw: disk.DecodeInode(buf.Data()[off:off+fs.sb.InodeSize()], fs.sb)}
 	buf.Release()

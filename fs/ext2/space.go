@@ -169,7 +169,7 @@ func (fs *FS) blockBitmap(g uint32) (*cache.Buffer, error) {
 	block := uint64(fs.groups[g].blockBitmap)
 	buf, err := fs.cache.Get(block, blockio.BlockBitmap)
 	if err != nil {
-		return nil, fs.readError("block bitmap", 0, block, err)
+		return nil, fs.structureError("block bitmap", 0, block, err)
 	}
 	st := &fs.space.groups[g]
 	if st.blocks.checked {
@@ -213,7 +213,7 @@ func (fs *FS) inodeBitmap(g uint32) (*cache.Buffer, error) {
 	block := uint64(fs.groups[g].inodeBitmap)
 	buf, err := fs.cache.Get(block, blockio.InodeBitmap)
 	if err != nil {
-		return nil, fs.readError("inode bitmap", 0, block, err)
+		return nil, fs.structureError("inode bitmap", 0, block, err)
 	}
 	return buf, nil
 }
@@ -224,7 +224,7 @@ func (fs *FS) descriptor(g uint32) (*cache.Buffer, error) {
 	block := fs.descBlock(g / fs.sb.DescPerBlock())
 	buf, err := fs.cache.Get(block, blockio.GroupDesc)
 	if err != nil {
-		return nil, fs.readError("group descriptors", 0, block, err)
+		return nil, fs.structureError("group descriptors", 0, block, err)
 	}
 	return buf, nil
 }

@@ -217,7 +217,8 @@ type failingFile struct {
 	fs.Inode
 	mem          *blockiotest.Mem
 	fails        atomic.Bool
-	failsWriting atomic.Bool // reading works
+	failsWriting atomic.Bool  // reading works
+	unreadable   atomic.Int64 // offset of a byte that cannot be read, if positive
 }
 
 var poison = []byte("this cannot be written; ")
@@ -260,6 +261,9 @@ func (f *failingFile) answer(err error) syscall.Errno {
 func (f *failingFile) Read(_ context.Context, _ fs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	dest = dest[:max(0, min(int64(len(dest)), f.mem.Size()-off))]
 	_, err := f.mem.ReadvAt([][]byte{dest}, off)
+	if bad := f.unreadable.Load(); bad > 0 && bad >= off && bad < off+int64(len(dest)) {
+		err = syscall.EIO
+	}
 	return fuse.ReadResultData(dest), f.answer(err)
 }
 
