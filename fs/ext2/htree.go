@@ -73,6 +73,21 @@ func (t *dxTree) open(d *dirData, r *dirReader) error {
 	return nil
 }
 
+// find opens the htree and moves to the leaf for a name. With an error nothing stays open.
+func (t *dxTree) find(d *dirData, r *dirReader, name []byte) (leaf uint64, hash uint32, err error) {
+	if err := t.open(d, r); err != nil {
+		return 0, 0, err
+	}
+	hash, _ = disk.DirHash(t.version, r.in.fs.sb.HashSeed, name)
+	if err = t.seek(d, hash); err == nil {
+		leaf, err = t.leaf(d)
+	}
+	if err != nil {
+		t.close()
+	}
+	return leaf, hash, err
+}
+
 // close unpins what the position holds.
 func (t *dxTree) close() {
 	for i := range t.levels {

@@ -2,6 +2,7 @@ package ext2
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -9,24 +10,19 @@ import (
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 )
 
-// dxAdd adds an entry to a directory with an htree. done is false when the htree cannot
-// be followed. A leaf without room is split in two by hash; a full table above it is
+// dxAdd adds an entry to a directory with an htree. done is false when the htree is damaged
+// and cannot be followed. A leaf without room is split in two by hash; a full table above it is
 // split, too, and a full root gets a level of nodes below it.
 func (dir *Inode) dxAdd(d *dirData, e *disk.Dirent) (done bool, err error) {
 	for range 1 + disk.MaxDxLevels {
 		r := dir.openDirLocked()
 		var t dxTree
-		if t.open(d, &r) != nil {
-			return false, nil
-		}
-		hash, _ := disk.DirHash(t.version, dir.fs.sb.HashSeed, e.Name)
-		if t.seek(d, hash) != nil {
-			t.close()
-			return false, nil
-		}
-		n, err := t.leaf(d)
-		if err != nil {
-			t.close()
+		n, hash, err := t.find(d, &r, e.Name)
+		var fault *readFault
+		switch {
+		case errors.As(err, &fault):
+			return true, err // it may be read again
+		case err != nil:
 			return false, nil
 		}
 		again, err := dir.dxAddLeaf(d, &t, n, hash, e)
