@@ -75,6 +75,9 @@ func walkDamaged(t *testing.T, dev *blockiotest.Mem, good bool) {
 	if n := fs.CacheStats().Pinned; n != 0 {
 		t.Errorf("%d buffers are still pinned", n)
 	}
+	if st := fs.CacheStats(); st.Hits+st.Misses > maxLooks {
+		t.Errorf("metadata was looked at %d times", st.Hits+st.Misses)
+	}
 	stats := dev.Stats().Sub(before)
 	if n := stats.Total(blockio.Write).Requests + stats.Total(blockio.Discard).Requests + stats.Total(blockio.Sync).Requests; n != 0 {
 		t.Errorf("%d requests to write", n)
