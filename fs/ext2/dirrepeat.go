@@ -74,10 +74,11 @@ func overlap(runs []dirRun) bool {
 }
 
 // lost is how many file blocks from iblock on, which cannot be mapped, are out of reach with
-// it: those below the pointer to a table that cannot be one.
+// it: those below the pointer to a table that cannot be one, or cannot be read. A device may
+// take its time to say so.
 func (m *blockMap) lost(iblock uint64) uint64 {
 	p, err := m.find(iblock)
-	if !isCorrupt(err) || p.depth == 0 {
+	if err == nil || p.depth == 0 {
 		return 1
 	}
 	span, at := uint64(1), uint64(0) // of the blocks below the pointer, which the path leads to
