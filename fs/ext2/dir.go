@@ -173,7 +173,7 @@ func (r *dirReader) scan(name string, first, end uint64, window int) (entryPos, 
 }
 
 // makeIndex makes the directory's name index, or waits for whoever is at it. It is nil
-// when the directory is too large for one.
+// when the directory is too large for one, or a table of it cannot be read for the time being.
 func (r *dirReader) makeIndex(d *dirData) *nameIndex {
 	d.building.Lock()
 	defer d.building.Unlock()
@@ -189,6 +189,9 @@ func (r *dirReader) makeIndex(d *dirData) *nameIndex {
 		buf, err := r.read(n)
 		if err != nil {
 			skip := r.skip(n)
+			if skip > 1 && !isCorrupt(err) {
+				return nil // a table, which may be read again
+			}
 			x.miss(n, err, skip > 1 || r.hole(n) > 0)
 			n += skip - 1
 			continue

@@ -104,7 +104,7 @@ func (r *dirReader) hole(n uint64) uint64 {
 }
 
 // skip is how many blocks from n on, which cannot be read, nobody need try: one hole, or what
-// one pointer should lead to that leads nowhere.
+// one table should lead to.
 func (r *dirReader) skip(n uint64) uint64 {
 	if n >= r.full {
 		return 1

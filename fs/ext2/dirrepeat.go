@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sort"
 
 	"github.com/ext2fuse/ext2fuse/mpage"
 )
@@ -44,24 +45,40 @@ func (in *Inode) repeatLocked(n uint64) uint64 {
 	return first
 }
 
-// firstRepeat is the first file block of runs, which it sorts, that stands in two of them.
+// firstRepeat is the first file block of runs, which are in the order of the file, whose block
+// stands in them before.
 func firstRepeat(runs []dirRun) uint64 {
-	slices.SortFunc(runs, func(a, b dirRun) int { return cmp.Or(cmp.Compare(a.block, b.block), cmp.Compare(a.file, b.file)) })
-	first := uint64(math.MaxUint64)
-	for i := 1; i < len(runs); i++ {
-		a, b := runs[i-1], runs[i]
-		if a.block+a.n > b.block {
-			first = min(first, max(a.file+b.block-a.block, b.file))
+	if !overlap(runs) {
+		return math.MaxUint64
+	}
+	i := sort.Search(len(runs), func(i int) bool { return overlap(runs[:i+1]) })
+	last, first := runs[i], uint64(math.MaxUint64)
+	for _, r := range runs[:i] {
+		if r.block < last.block+last.n && last.block < r.block+r.n {
+			first = min(first, last.file+max(r.block, last.block)-last.block)
 		}
 	}
 	return first
 }
 
+// overlap tells whether a block stands in two of the runs.
+func overlap(runs []dirRun) bool {
+	runs = slices.Clone(runs)
+	slices.SortFunc(runs, func(a, b dirRun) int { return cmp.Compare(a.block, b.block) })
+	for i := 1; i < len(runs); i++ {
+		if runs[i-1].block+runs[i-1].n > runs[i].block {
+			return true
+		}
+	}
+	return false
+}
+
 // lost is how many file blocks from iblock on, which cannot be mapped, are out of reach with
-// it: those below the pointer to a table that cannot be one.
+// it: those below the pointer to a table that cannot be one, or cannot be read. A device may
+// take its time to say so.
 func (m *blockMap) lost(iblock uint64) uint64 {
 	p, err := m.find(iblock)
-	if !isCorrupt(err) || p.depth == 0 {
+	if err == nil || p.depth == 0 {
 		return 1
 	}
 	span, at := uint64(1), uint64(0) // of the blocks below the pointer, which the path leads to

@@ -22,6 +22,14 @@ func (in *Inode) load() error {
 	in.typ = in.raw.Mode & disk.ModeFmt
 	block := buf.Block()
 	buf.Release()
+	if in.fs.orphans.has(in.ino) {
+		if in.raw.Links == 0 {
+			return ErrStale // its deletion failed
+		}
+		in.raw.Dtime = 0
+		in.orphan.Store(true)
+		in.alloc.shrinking = true // a truncate that failed, before the inode left memory or at mount
+	}
 	err = in.raw.CheckInode(in.ino, in.fs.sb)
 	if err == nil {
 		err = in.checkXattrBlock()

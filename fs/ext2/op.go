@@ -99,7 +99,7 @@ func (in *Inode) alter(ctx context.Context, credits int, f func() error) error {
 // pins what it will write before it changes anything: a read that fails when half of the
 // changes are made would leave the half.
 type places struct {
-	bufs [8]*cache.Buffer
+	bufs [8]*cache.Buffer // two directories that change places pin so many
 	n    int
 }
 

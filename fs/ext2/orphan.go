@@ -33,6 +33,13 @@ func (l *orphanList) any() bool {
 	return l.head != 0
 }
 
+func (l *orphanList) has(ino uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.at[ino]
+	return ok
+}
+
 // addOrphanLocked puts the inode at the head of the list; the caller flushes it
 // afterwards. The inode's lock is held, exclusively, and an operation runs.
 func (in *Inode) addOrphanLocked() error {

@@ -3,7 +3,9 @@
 package ext2
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -110,4 +112,117 @@ func TestOrphansThatStay(t *testing.T) {
 		t.Error(err)
 	}
 	wantWhole(t, "worked off later", healed)
+}
+
+// TestUnendedTruncate: a truncate could not be ended, by a mount or before the inode left memory,
+// since a table cannot be read. Whoever uses the file then, or nobody but the end of the mount, ends
+// it where the table can be read again, and no old content comes up; else it stays on the list, once.
+func TestUnendedTruncate(t *testing.T) {
+	const size, kept, whole = 14 << 10, 13<<10 + 5, 100 << 10
+	setSize := func(n int64) func(root, in *Inode) error {
+		return func(_, in *Inode) error { return in.SetAttr(ctx, SetAttr{Size: &n}) }
+	}
+	for _, c := range []struct {
+		what   string
+		heals  bool
+		use    func(root, in *Inode) error
+		blocks uint32 // are in use in the end
+	}{
+		{"nothing", true, nil, 15},
+		{"made shorter", true, setSize(kept), 15},
+		{"emptied", true, setSize(0), 0},
+		{"made longer", true, setSize(whole), 15},
+		{"removed", true, func(root, _ *Inode) error { return root.Unlink(ctx, "file") }, 0},
+		{"made shorter in vain", false, setSize(kept &^ 1023), 15},
+	} {
+		for _, mount := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.what, mount), func(t *testing.T) {
+				m := loadImage(t, ext2test.Options{Size: 8 << 20, BlockSize: 1024, Inodes: 200})
+				o := Options{Logger: quiet, NoJournal: true}
+				var dev *blockiotest.Fault
+				var fs *FS
+				var root *Inode
+				open := func(rules ...blockiotest.Rule) {
+					m = m.Clone()
+					dev = blockiotest.NewFault(m)
+					for _, r := range rules {
+						dev.Fail(r)
+					}
+					fs = must(New(ctx, dev, o))(t)
+					root = must(fs.Root())(t)
+				}
+				open()
+				in := mustCreate(t, root, "file", disk.ModeReg)
+				if _, err := in.Write(ctx, bytes.Repeat([]byte("old!"), whole/4), 0, WriteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				table := in.raw.Block[disk.IndBlock]
+				if err := fs.Sync(ctx); err != nil {
+					t.Fatal(err)
+				}
+				fs.cache.Drop(uint64(table), 1)
+				unreadable := blockiotest.Rule{Op: blockio.Read, Match: func(b *blockio.Bio) bool { return b.Off == int64(table)<<10 }}
+				dev.Fail(unreadable)
+				if err := setSize(size)(root, in); err == nil || !fs.orphans.has(in.ino) {
+					t.Fatalf("making it shorter: %v", err)
+				}
+				in.Put()
+				fs.inodes.forget(in)
+				if mount {
+					if err := fs.Sync(ctx); err != nil {
+						t.Fatal(err)
+					}
+					open(unreadable) // the daemon died
+				}
+				if c.heals {
+					dev.Heal()
+				}
+				if c.use != nil {
+					in = must(root.Lookup("file"))(t)
+					if err := c.use(root, in); (err == nil) != c.heals {
+						t.Error(err)
+					}
+					in.Put()
+				}
+				root.Put()
+				want := map[uint32]orphanLinks{}
+				if !c.heals || c.use == nil {
+					want[in.ino] = orphanLinks{}
+				}
+				if !maps.Equal(fs.orphans.at, want) { // with one that leads to itself the unmount would not end
+					t.Fatalf("the list is %v, want %v", fs.orphans.at, want)
+				}
+				if err := fs.Close(); err != nil {
+					t.Error(err)
+				}
+				if !c.heals {
+					open()
+					root.Put()
+					if err := fs.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+				wantWhole(t, c.what, m)
+				if sb := superOf(t, m); sb.LastOrphan != 0 {
+					t.Errorf("inode %d is on the list", sb.LastOrphan)
+				}
+				open()
+				defer fs.Close()
+				defer root.Put()
+				in, err := root.Lookup("file")
+				if err != nil {
+					return
+				}
+				defer in.Put()
+				if got := in.raw.Sectors / 2; got != c.blocks {
+					t.Errorf("it has %d blocks, want %d", got, c.blocks)
+				}
+				b := make([]byte, whole)
+				n, _ := in.Read(ctx, b, 0)
+				if n > size && len(bytes.Trim(b[size:n], "\x00")) > 0 {
+					t.Error("old content behind the end")
+				}
+			})
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/blockio/blockiotest"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
@@ -249,5 +251,55 @@ func TestDamageAtMount(t *testing.T) {
 				t.Error("more than the superblock was written")
 			}
 		})
+	}
+}
+
+// TestErrorsAtMount: a bitmap cannot be read while a mount deletes what an unclean end left. The
+// mount is there as errors= has it, and what was left stays for e2fsck.
+func TestErrorsAtMount(t *testing.T) {
+	m := loadImage(t, ext2test.Options{Size: 4 << 20, BlockSize: 1024, Inodes: 128})
+	fs := must(New(ctx, m, Options{Logger: quiet, NoJournal: true}))(t)
+	root := must(fs.Root())(t)
+	in := must(root.Tmpfile(ctx, CreateOptions{Mode: disk.ModeReg | 0o600}))(t) // stays open
+	mustWrite(t, in, 20<<10)
+	if err := fs.Sync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	left := m.Clone()
+	for _, what := range []blockio.Purpose{blockio.InodeBitmap, blockio.BlockBitmap} {
+		for _, action := range []ErrorPolicy{ErrorsContinue, ErrorsRemountRO, ErrorsPanic} {
+			t.Run(fmt.Sprint(what, action), func(t *testing.T) {
+				m := left.Clone()
+				dev := blockiotest.NewFault(m)
+				dev.Fail(blockiotest.Rule{Op: blockio.Read, Match: func(b *blockio.Bio) bool { return b.For == what }})
+				fs, err := New(ctx, dev, Options{Logger: quiet, NoJournal: true, Errors: action})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if action == ErrorsPanic {
+					<-fs.Failed()
+				}
+				dev.Heal()
+				root := must(fs.Root())(t)
+				in, err := root.Create(ctx, "new", CreateOptions{Mode: disk.ModeReg})
+				if want := action != ErrorsContinue; errors.Is(err, ErrReadOnly) != want || !want && err != nil {
+					t.Errorf("creating a file: %v", err)
+				}
+				if in != nil {
+					in.Put()
+				}
+				root.Put()
+				if err := fs.Close(); err != nil {
+					t.Error(err)
+				}
+				if sb := superOf(t, m); sb.State&disk.StateErrors == 0 {
+					t.Errorf("the state is %#x", sb.State)
+				}
+				if code, out := fsckInPlace(t, m, "-p"); code > 1 {
+					t.Errorf("e2fsck -p: %d\n%s", code, out)
+				}
+				wantWhole(t, "repaired", m)
+			})
+		}
 	}
 }

@@ -13,7 +13,6 @@ type reaper struct {
 	idle sync.Cond
 	busy int
 	done chan struct{} // closed when a deletion ends; there is one where somebody waits
-	left []*Inode      // whose deletion failed: the end of the mount tries again
 }
 
 func (r *reaper) init() { r.idle.L = &r.mu }
@@ -86,30 +85,23 @@ func (r *reaper) wait(ctx context.Context) {
 func (fs *FS) reap(in *Inode) {
 	fs.reaper.add(1)
 	defer fs.reaper.add(-1)
-	err := in.delete(context.Background())
-	if err == nil {
-		return
-	}
-	if !fs.readOnly.Load() {
+	if err := in.delete(context.Background()); err != nil && !fs.readOnly.Load() {
 		fs.log.Error(fmt.Sprintf("deleting inode %d: %v; the end of the mount or e2fsck will free it", in.ino, err), "inode", in.ino)
 	}
-	fs.reaper.mu.Lock()
-	fs.reaper.left = append(fs.reaper.left, in)
-	fs.reaper.mu.Unlock()
 }
 
 // reapAll works off what is left on the orphan list when the file system is closed: files
-// that were unlinked and are in use no more, truncates that a failure interrupted.
+// that were unlinked and are in use no more, deletions and truncates that a failure interrupted.
+// Those need not be in memory.
 func (fs *FS) reapAll() {
 	fs.reaper.wait(context.Background())
-	left := fs.reaper.left
-	fs.reaper.left = nil
-	for _, in := range left {
-		fs.reap(in)
-	}
 	for _, ino := range fs.orphans.all() {
-		in := fs.inodes.find(ino)
+		in, why := fs.inodes.find(ino), ""
 		if in == nil {
+			in, why = fs.readOrphan(ino)
+		}
+		if in == nil {
+			fs.log.Error(fmt.Sprintf("an inode left over, %d, %s; e2fsck will free it", ino, why), "inode", ino)
 			continue
 		}
 		in.mu.RLock()

@@ -58,6 +58,9 @@ func (fs *FS) startWriting(ctx context.Context) error {
 		if err = fs.recoverOrphans(ctx); isEnd(ctx, err) {
 			return errors.Join(err, fs.stopWriting()) // as complete as it was found
 		}
+		if fs.Failure() != nil {
+			err = nil // a mount that errors= has turned read-only is one all the same
+		}
 		if err != nil {
 			fs.stopPolicy()
 		}
