@@ -145,7 +145,11 @@ func loopHolder(st *unix.Stat_t, off, size int64, readOnly bool) string {
 	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	for _, file := range files {
 		dir := filepath.Dir(filepath.Dir(file))
-		if !loopHas(filepath.Base(dir), sysfsLine(file), st) {
+		loop, ok := sysfsDevice(dir)
+		if !ok {
+			continue
+		}
+		if back, ok := loopBacking(dir, loop.dev); !ok || back != idOf(st) {
 			continue
 		}
 		start, _ := strconv.ParseInt(sysfsLine(dir+"/loop/offset"), 10, 64)
@@ -172,33 +176,6 @@ func loopHolder(st *unix.Stat_t, off, size int64, readOnly bool) string {
 		return fmt.Sprintf("attached %s to /dev/%s%s; free it with: %s", how, name, where, undo)
 	}
 	return ""
-}
-
-// loopHas tells whether a loop device is attached to a file. The device itself knows, but is
-// root's to ask. The path that sysfs has is one where it was attached, which need not lead
-// there for us: a container has paths of its own.
-func loopHas(name, path string, st *unix.Stat_t) bool {
-	fd, err := unix.Open("/dev/"+name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err == nil {
-		info, err := unix.IoctlLoopGetStatus64(fd)
-		_ = unix.Close(fd)
-		if err == nil && isBlock(st) { // for a file both are the device that it is on
-			return info.Rdevice == st.Rdev && info.Device != info.Rdevice
-		}
-		if err == nil {
-			return info.Device == st.Dev && info.Inode == st.Ino
-		}
-	}
-	var back unix.Stat_t
-	return unix.Stat(path, &back) == nil && sameFile(st, &back)
-}
-
-// sameFile tells whether two paths lead to one file, or to one block device.
-func sameFile(a, b *unix.Stat_t) bool {
-	if isBlock(a) && isBlock(b) {
-		return a.Rdev == b.Rdev
-	}
-	return a.Dev == b.Dev && a.Ino == b.Ino
 }
 
 // blockDev is a disk or a partition as sysfs shows it.

@@ -131,7 +131,8 @@ func (s *Storage) add(e extent) {
 }
 
 // loopBacking is what lies behind the loop device of a directory of sysfs. The device itself
-// tells, whatever its file is called by now; who may not open it has the name.
+// tells, whatever its file is called by now, or here: a container has paths of its own. Who may not
+// open it has the name.
 func loopBacking(dir string, rdev uint64) (storageID, bool) {
 	name := sysfsLine(dir + "/loop/backing_file")
 	if name == "" {

@@ -109,21 +109,19 @@ func (h *hostDir) create(name string) (content, error) {
 			if err := unix.Fstat(fd, &st); err != nil {
 				return nil, errors.Join(err, f.Close())
 			}
-			h.made, h.strange = hostMeta(&st).id, how == 0 && st.Uid != uint32(os.Geteuid())
+			h.made, h.strange = hostMeta(&st).id, how == unix.O_CREAT && st.Uid != uint32(os.Geteuid())
 			return f, nil
 		case unix.EEXIST:
-			how = 0
-		case unix.ENOENT:
-			if how != 0 {
-				return nil, err
-			}
-			how = unix.O_CREAT | unix.O_EXCL
+			how = unix.O_CREAT // for the kernel to refuse others' files in a directory like /tmp (fs.protected_regular)
 		case unix.EINTR:
 		default:
 			return nil, err
 		}
 	}
 }
+
+// fileCaps is the attribute that gives whoever runs a program rights of root's.
+const fileCaps = "security.capability"
 
 // errSwapped: who can write to the directory, too, put something else in the place of a copy.
 var errSwapped = errors.New("is not what was made there; somebody replaced it")
@@ -216,6 +214,9 @@ func (h *hostDir) setMeta(name string, m *fileMeta) error {
 		owned = there.uid == m.uid && there.gid == m.gid
 	}
 	for attr, value := range m.xattrs {
+		if attr == fileCaps && m.is(unix.S_IFREG) && h.strange {
+			continue // as with the set-id bits
+		}
 		at, set := fmt.Sprintf("/proc/self/fd/%d", fd), unix.Setxattr
 		if m.is(unix.S_IFLNK) { // which that would be followed to
 			at, set = fmt.Sprintf("/proc/self/fd/%d/%s", dir, base), unix.Lsetxattr
@@ -229,7 +230,7 @@ func (h *hostDir) setMeta(name string, m *fileMeta) error {
 		if !owned {
 			mode &^= 0o6000 // they would give the rights of another owner or group
 		}
-		if err := unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode); err != nil {
+		if err := chmodFD(fd, mode); err != nil {
 			return err
 		}
 	}
@@ -238,6 +239,15 @@ func (h *hostDir) setMeta(name string, m *fileMeta) error {
 		return err
 	}
 	return unix.UtimesNanoAt(dir, base, times, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// chmodFD is fchmod of what is open with O_PATH. /proc, which older hosts than Linux 6.6 need for
+// that, is not there in every chroot.
+func chmodFD(fd int, mode uint32) error {
+	if unix.Fchmodat(fd, "", mode, unix.AT_EMPTY_PATH) == nil {
+		return nil
+	}
+	return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode)
 }
 
 func hostTimes(stamps ...disk.Timespec) (times []unix.Timespec, err error) {

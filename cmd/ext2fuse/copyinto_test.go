@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
+	"github.com/ext2fuse/ext2fuse/internal/shell"
 )
 
 // TestCopySwapped: who can write to the directory, too, puts a file of his in the place of a copy
@@ -63,10 +66,15 @@ func TestCopySwapped(t *testing.T) {
 
 	theirs("before")
 	create("before")
-	if err := h.setMeta("before", su); err != nil {
+	capable := *su
+	capable.xattrs = map[string][]byte{fileCaps: append([]byte{1, 0, 0, 2, 0x80}, make([]byte, 15)...)} // cap_setuid
+	if err := h.setMeta("before", &capable); err != nil {
 		t.Error(err)
 	}
 	want("before", 0, 0o755)
+	if _, err := unix.Getxattr(filepath.Join(dir, "before"), fileCaps, make([]byte, 100)); err != unix.ENODATA {
+		t.Errorf("before has capabilities: %v", err)
+	}
 
 	create("first")
 	if err := errors.Join(h.setMeta("first", linked), h.link("first", "second"), h.setMeta("second", linked)); err != nil {
@@ -90,4 +98,26 @@ func TestCopySwapped(t *testing.T) {
 		t.Errorf("a directory: %v", err)
 	}
 	want("dir", nobody, 0o644)
+}
+
+// A chroot need not have /proc for copies to get their modes. Older hosts than Linux 6.6 know no
+// other way.
+func TestCopyWithoutProc(t *testing.T) {
+	if err := unix.Fchmodat(unix.AT_FDCWD, t.TempDir(), 0o700, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		t.Skipf("needs fchmodat2: %v", err)
+	}
+	img, dir := ext2test.Make(t, ext2test.Options{}), t.TempDir()
+	ext2test.DebugfsWrite(t, img, "mkdir dir", "sif dir mode 040751", "write "+os.DevNull+" dir/file", "sif dir/file mode 0100640")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := inNamespace(t, "mount -t tmpfs none /proc\nexec "+shell.Quote(self)+" cp -r "+shell.Quote(img)+":/dir "+shell.Quote(dir)); err != nil || out != "" {
+		t.Errorf("%v: %s", err, out)
+	}
+	for name, mode := range map[string]uint32{"dir": 0o751, "dir/file": 0o640} {
+		if got := statOf(t, filepath.Join(dir, name)).Mode & 0o7777; got != mode {
+			t.Errorf("%s has mode %o, want %o", name, got, mode)
+		}
+	}
 }

@@ -49,9 +49,10 @@ func safe(text string) string {
 	return s.String()
 }
 
-// isControl tells a character that is more than its shape to a terminal or a reader.
+// isControl tells a character that is more than its shape to a terminal or a reader, or that XML
+// does not have.
 func isControl(r rune) bool {
-	return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+	return r == 0xfffe || r == 0xffff || unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }
 
 // name is a name of an image where names are all that is printed: as it is for programs, and on a

@@ -16,6 +16,7 @@ func TestSafe(t *testing.T) {
 		"\xff\xfe odd name":  `\377\376 odd name`,
 		"\u202egpj.exe":      `\342\200\256gpj.exe`, // shown from right to left
 		"a\u2028b":           `a\342\200\250b`,
+		"a\ufffeb":           `a\357\277\276b`, // no character of XML
 		"delete\x7f and NUL": `delete\177 and NUL`,
 	} {
 		if got := safe(name); got != want {

@@ -34,7 +34,7 @@ func seeHelp(command string, err error) string {
 }
 
 // hint says what to do about an error, where its own words do not: "; check the path".
-func hint(image string, err error) string {
+func (c *config) hint(image string, err error) string {
 	var (
 		backup      *ext2.BackupError
 		foreign     *disk.NotExt2Error
@@ -50,7 +50,7 @@ func hint(image string, err error) string {
 	case errors.As(err, &backup):
 		return backupHint(backup.Places)
 	case errors.As(err, &foreign):
-		return foreignHint(image, foreign.Looks)
+		return c.foreignHint(image, foreign.Looks)
 	case errors.As(err, &unsupported) && unsupported.ReadOnlyOK:
 		return "; mounting with -o ro works"
 	case errors.Is(err, blockio.ErrLocked):
@@ -60,11 +60,15 @@ func hint(image string, err error) string {
 	case errors.Is(err, blockio.ErrNotImage):
 		return imageFirst
 	case errors.Is(err, blockio.ErrNoPartition), errors.Is(err, blockio.ErrPastEnd):
-		return "; \"ext2fuse info " + shell.Quote(image) + "\" shows what there is"
+		return seeInfo(image)
 	case errors.As(err, &open):
-		return openHint(open)
+		return c.openHint(open)
 	}
 	return ""
+}
+
+func seeInfo(image string) string {
+	return "; \"ext2fuse info " + shell.Quote(image) + "\" shows what there is"
 }
 
 const imageFirst = "; the image comes first, then a directory to mount it on"
@@ -79,8 +83,12 @@ func backupHint(places []int64) string {
 }
 
 // foreignHint says what to do with an image that is no ext2 file system.
-func foreignHint(image string, looks disk.Guess) string {
+func (c *config) foreignHint(image string, looks disk.Guess) string {
 	switch advice := looks.Advice(shell.Quote(image)); {
+	case c.fs.Superblock != 0:
+		return "; without sb= it is looked for at the usual place"
+	case c.fs.Part != 0, c.fs.Offset != 0: // advice is for all of the image
+		return seeInfo(image)
 	case looks.Partitioned:
 		return "; give a partition of it: -o part=N"
 	case advice != "":
@@ -90,13 +98,13 @@ func foreignHint(image string, looks disk.Guess) string {
 }
 
 // openHint says what to do about an image that cannot be opened.
-func openHint(err *blockio.OpenError) string {
+func (c *config) openHint(err *blockio.OpenError) string {
 	image := shell.Quote(err.Path)
 	switch {
 	case errors.Is(err, iofs.ErrNotExist):
 		return "; check the path"
-	case errors.Is(err, unix.EROFS), errors.Is(err, unix.ETXTBSY),
-		errors.Is(err, iofs.ErrPermission) && err.Write && unix.Access(err.Path, unix.R_OK) == nil:
+	case err.Write && c.dir != "" && (errors.Is(err, unix.EROFS) || errors.Is(err, unix.ETXTBSY) ||
+		errors.Is(err, iofs.ErrPermission) && unix.Access(err.Path, unix.R_OK) == nil): // a verb has to write
 		return "; -o ro needs to read it only"
 	case errors.Is(err, iofs.ErrPermission):
 		rights := "r"

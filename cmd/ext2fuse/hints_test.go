@@ -14,6 +14,7 @@ import (
 	"github.com/ext2fuse/ext2fuse/blockio"
 	"github.com/ext2fuse/ext2fuse/fs/ext2"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/disk"
+	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 	"github.com/ext2fuse/ext2fuse/fs/ext2/fusefs"
 )
 
@@ -64,9 +65,34 @@ func TestHintsOfRewordedErrors(t *testing.T) {
 		{errors.New("cannot open " + image + ": no such image, locked, empty"), ""},
 	} {
 		err := fmt.Errorf("in other words: %w", reworded{tt.err})
-		got := hint(image, err)
+		got := (&config{dir: "mnt"}).hint(image, err)
 		if !strings.Contains(got, tt.want) || tt.want == "" && got != "" || got != "" && !strings.HasPrefix(got, "; ") {
 			t.Errorf("%T %v: %q, want %q", tt.err, tt.err, got, tt.want)
+		}
+	}
+}
+
+// What is advised for all of an image is not for a part of it: a file system made there would cost
+// the others. And to mount read-only helps nobody who copies into an image.
+func TestHintsOfParts(t *testing.T) {
+	img := filepath.Join(t.TempDir(), "disk.img")
+	table := make([]byte, 8<<20)
+	copy(table[446:], "\x00\x00\x00\x00\x83\x00\x00\x00\x00\x08\x00\x00\x00\x20\x00\x00") // 4 MiB at 1 MiB
+	copy(table[510:], "\x55\xaa")
+	writeFile(t, img, string(table))
+	whole := ext2test.Make(t, ext2test.Options{})
+	for _, tt := range []struct{ image, option, want string }{
+		{img, "part=1", `"ext2fuse info ` + img + `" shows what there is`},
+		{img, "offset=1m", `"ext2fuse info ` + img + `" shows what there is`},
+		{whole, "sb=100", "without sb= it is looked for at the usual place"},
+	} {
+		if got := complaint(t, "ls", "-o", tt.option, tt.image); !strings.HasSuffix(got, "; "+tt.want+"\n") {
+			t.Errorf("%s: %q, want %q", tt.option, got, tt.want)
+		}
+	}
+	for _, err := range []error{unix.EACCES, unix.EROFS, unix.ETXTBSY} {
+		if got := (&config{}).hint(img, &blockio.OpenError{Path: img, Write: true, Err: err}); strings.Contains(got, "-o ro") {
+			t.Errorf("%v: %q", err, got)
 		}
 	}
 }
@@ -74,7 +100,7 @@ func TestHintsOfRewordedErrors(t *testing.T) {
 // The advice of a mount's error is told once.
 func TestMountAdviceOnce(t *testing.T) {
 	err := &fusefs.MountError{Dir: "mnt", Reason: "reason", Advice: "do this", Err: unix.ENOTDIR}
-	if got := err.Error() + hint("", err); got != "mnt: reason; do this" {
+	if got := err.Error() + (&config{}).hint("", err); got != "mnt: reason; do this" {
 		t.Errorf("mounting: %q", got)
 	}
 	err.Err = unix.EBUSY

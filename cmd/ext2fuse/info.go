@@ -79,7 +79,7 @@ func runInfo(c *call) error {
 	info := imageInfo{Image: c.args[0], ImageRaw: rawBytes(c.args[0])}
 	whole := c.config.fs.Part == 0 && c.config.fs.Offset == 0
 	if whole {
-		if err := info.readPartitions(); err != nil {
+		if err := info.readPartitions(c); err != nil {
 			return err
 		}
 	}
@@ -87,7 +87,7 @@ func runInfo(c *call) error {
 	err := info.readSuperblock(c)
 	var foreign *disk.NotExt2Error
 	if err != nil && !(errors.As(err, &foreign) && len(info.Partitions) > 0) {
-		return errors.New(oneLine(info.Image, err))
+		return errors.New(c.config.oneLine(info.Image, err))
 	}
 	if err == nil {
 		// What is on the disk now, not what a journal would make of it.
@@ -145,10 +145,10 @@ func safeJSON(text string) string {
 }
 
 // readPartitions lists the partitions of the whole image, and what they seem to hold.
-func (info *imageInfo) readPartitions() error {
+func (info *imageInfo) readPartitions(c *call) error {
 	dev, err := blockio.Open(context.Background(), info.Image, blockio.OpenOptions{ReadOnly: true})
 	if err != nil {
-		return errors.New(oneLine(info.Image, err))
+		return errors.New(c.config.oneLine(info.Image, err))
 	}
 	parts, err := blockio.Partitions(dev)
 	if err != nil && !errors.Is(err, blockio.ErrNoPartition) {

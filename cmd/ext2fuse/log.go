@@ -149,6 +149,6 @@ func (h *heldLog) flush() {
 }
 
 // oneLine words an error that names an image for people: one line that says what to do, too.
-func oneLine(image string, err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ") + hint(image, err)
+func (c *config) oneLine(image string, err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ") + c.hint(image, err)
 }

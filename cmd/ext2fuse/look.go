@@ -168,7 +168,7 @@ func (c *call) cat(v *view, name string) error {
 	for off := int64(0); ; {
 		n, err := in.Read(context.Background(), buf, off)
 		if _, werr := c.stdout.Write(buf[:n]); werr != nil || err != nil {
-			return errors.Join(err, werr)
+			return err // what cannot be printed is told at the end, and is not the file's fault
 		}
 		if n < len(buf) {
 			return nil

@@ -46,7 +46,7 @@ func mount(args []string, stdout, stderr io.Writer) int {
 		return show(stdout, versionText())
 	}
 	if err := c.check(stderr); err != nil {
-		say(stderr, "%v%s", err, hint(c.image, err))
+		say(stderr, "%v%s", err, c.hint(c.image, err))
 		return exitMount
 	}
 	parent, err := parentOfDaemon()
@@ -122,7 +122,7 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 		return exitInterrupt
 	}
 	if err != nil {
-		say(stderr, "%s", oneLine(c.image, err))
+		say(stderr, "%s", c.oneLine(c.image, err))
 		return exitMount
 	}
 	if c.mount.describe {
@@ -133,7 +133,7 @@ func serve(c *config, parent *statusPipe, stderr io.Writer) int {
 	server, err := fusefs.Mount(fs, c.dir, options)
 	if err != nil {
 		_ = fs.Close()
-		say(stderr, "%v%s", err, hint(c.image, err))
+		say(stderr, "%v%s", err, c.hint(c.image, err))
 		return exitMount
 	}
 	interrupted := false

@@ -167,7 +167,7 @@ func (c *call) open(image string, write bool) (*ext2.FS, error) {
 	o.Logger = slog.New(held)
 	fs, err := ext2.Open(context.Background(), image, o)
 	if err != nil {
-		return nil, errors.New(oneLine(image, err))
+		return nil, errors.New(c.config.oneLine(image, err))
 	}
 	if write && fs.ReadOnly() {
 		return nil, errors.Join(writeEnded(image, fs), fs.Close())

@@ -17,8 +17,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ext2fuse/ext2fuse/fs/ext2/ext2test"
 )
 
@@ -410,9 +408,15 @@ func TestVerbMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer full.Close()
-	cmd := command(t, "ls", img)
-	cmd.Stdout = full
-	if code, stderr := finish(t, cmd); code != exitUsage || !strings.Contains(stderr, unix.ENOSPC.Error()) {
-		t.Errorf("to a full device: exit %d, %q", code, stderr)
+	big := filepath.Join(t.TempDir(), "big")
+	writeFile(t, big, strings.Repeat("x", 10000)) // more than waits to be printed
+	output(t, "cp", big, img+":/")
+	const want = "ext2fuse: not all could be printed: write /dev/stdout: no space left on device\n"
+	for _, args := range [][]string{{"ls", img}, {"cat", img, "big"}} {
+		cmd := command(t, args...)
+		cmd.Stdout = full
+		if code, stderr := finish(t, cmd); code != exitUsage || stderr != want {
+			t.Errorf("%q to a full device: exit %d, %q, want %q", args, code, stderr, want)
+		}
 	}
 }

@@ -39,7 +39,7 @@ type Options struct {
 	NoUserXattr, NoACL bool
 	// NoUID32: owners are the low 16 bits of the ids only.
 	NoUID32 bool
-	// Errors says what happens after damage was found.
+	// Errors says what happens after damage was found, or where a structure cannot be read.
 	Errors ErrorPolicy
 	// NoReadAhead: sequential reads do not make the host read ahead.
 	NoReadAhead bool
@@ -83,7 +83,8 @@ type Options struct {
 // DefaultCacheBytes is the default of Options.CacheBytes.
 const DefaultCacheBytes = 64 << 20
 
-// ErrorPolicy is what happens after damage was found on a read-write mount.
+// ErrorPolicy is what happens on a read-write mount after damage was found, or where a bitmap,
+// an inode table or the group descriptors cannot be read.
 type ErrorPolicy uint8
 
 // The error policies (the errors= option). A read-only mount logs and goes on.
