@@ -95,7 +95,7 @@ var wordGroups = []wordGroup{
 		{"nouid32", "", "owners are 16-bit numbers", func(c *config, _ string) error { c.fs.NoUID32 = true; return nil }},
 	}},
 	{"How it is written", true, []word{
-		{"errors", "continue|remount-ro|panic", "what happens when damage is found, or a bitmap, an inode table or the group descriptors cannot be read. Go on, refuse every later change, or detach the mount and end the daemon; without the word it is as the superblock says. It is noted in the superblock in any case.", setErrors},
+		{"errors", "continue|remount-ro|panic", "what happens when damage is found. Go on, refuse every later change, or detach the mount and end the daemon; without the word it is as the superblock says. A bitmap, an inode table or group descriptors that cannot be read count as damage. It is noted in the superblock in any case.", setErrors},
 		{"grpid", "", "new files get the group of their directory", setGroupID(true)},
 		{"bsdgroups", "", "the same as grpid", setGroupID(true)},
 		{"nogrpid", "", "new files get the group of their maker, or of a set-gid directory (the default)", setGroupID(false)},
