@@ -16,6 +16,7 @@ type Buffer struct {
 	contents sync.RWMutex
 	data     []byte // set by the loader before anybody else sees the buffer
 	ckpt     dirtyState
+	listed   int // its place in the dirty list while it is dirty, guarded by the list's mu
 
 	passed   atomic.Uint32 // purposes whose check passed, one bit each
 	checking sync.Mutex

@@ -11,7 +11,7 @@ import (
 // dirtyList is what the running epoch changed.
 type dirtyList struct {
 	mu      sync.Mutex // a leaf, below the contents lock
-	buffers []*Buffer  // pinned; those that are not dirty any more were forgotten
+	buffers []*Buffer  // pinned; each knows its place
 	revoked []uint64
 
 	n atomic.Int64 // dirty buffers
@@ -38,13 +38,29 @@ func (b *Buffer) Modify() []byte {
 		b.shard.mu.Lock()
 		b.shard.pin(b)
 		b.shard.mu.Unlock()
-		d := &b.shard.cache.dirty
-		d.mu.Lock()
-		d.buffers = append(d.buffers, b)
-		d.mu.Unlock()
-		d.n.Add(1)
+		b.shard.cache.dirty.add(b)
 	}
 	return b.data
+}
+
+func (d *dirtyList) add(b *Buffer) {
+	d.mu.Lock()
+	b.listed = len(d.buffers)
+	d.buffers = append(d.buffers, b)
+	d.mu.Unlock()
+	d.n.Add(1)
+}
+
+// remove takes a buffer out of the list, whose pin the caller drops. Otherwise what one epoch
+// makes and frees again, over and over, would stay in memory until its end.
+func (d *dirtyList) remove(b *Buffer) {
+	d.mu.Lock()
+	last := d.buffers[len(d.buffers)-1]
+	d.buffers[b.listed], last.listed = last, b.listed
+	d.buffers[len(d.buffers)-1] = nil
+	d.buffers = d.buffers[:len(d.buffers)-1]
+	d.mu.Unlock()
+	d.n.Add(-1)
 }
 
 // Fresh makes a buffer of zeros for a block that was just allocated, pinned and part
@@ -103,12 +119,16 @@ func (c *Cache) detach(block uint64) (changed bool) {
 		return false
 	}
 	b.contents.Lock()
-	changed = b.ckpt.dirty || b.ckpt.frozen != nil
-	if b.ckpt.dirty {
-		b.ckpt.dirty = false // snapshot passes over it and drops the pin
-		c.dirty.n.Add(-1)
+	dirty := b.ckpt.dirty
+	changed = dirty || b.ckpt.frozen != nil
+	if dirty {
+		b.ckpt.dirty = false
+		c.dirty.remove(b)
 	}
 	b.contents.Unlock()
+	if dirty {
+		b.Release() // the list's pin
+	}
 	b.Release()
 	return changed
 }
@@ -135,14 +155,9 @@ func (c *Cache) snapshot(epoch uint64) *Snapshot {
 	s.Blocks = make([]DirtyBlock, 0, len(buffers))
 	for _, b := range buffers {
 		b.contents.Lock()
-		if b.ckpt.dirty {
-			s.Blocks = append(s.Blocks, DirtyBlock{b.block, b.data, b.Purpose(), b.ckpt.fresh, b})
-			b.ckpt = dirtyState{frozen: s}
-			b.contents.Unlock()
-			continue
-		}
+		s.Blocks = append(s.Blocks, DirtyBlock{b.block, b.data, b.Purpose(), b.ckpt.fresh, b})
+		b.ckpt = dirtyState{frozen: s}
 		b.contents.Unlock()
-		b.Release()
 	}
 	return s
 }
