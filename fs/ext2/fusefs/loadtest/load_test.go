@@ -58,6 +58,7 @@ func TestStressNG(t *testing.T) {
 	need(t, "stress-ng")
 	known := run(t, "", "stress-ng", "--stressors")
 	m := newMount(t, ext2test.Options{BlockSize: 4096, Size: 1 << 30})
+	most := int64(0)
 	for _, s := range stressors {
 		if !strings.Contains(" "+strings.TrimSpace(known)+" ", " "+s+" ") {
 			continue // an older stress-ng
@@ -68,6 +69,10 @@ func TestStressNG(t *testing.T) {
 		}
 		if out, err := quiet("stress-ng", args...); err != nil || strings.Contains(out, "aborted early") {
 			t.Errorf("stress-ng %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		if p := m.process(); p.ResidentMost > most {
+			most = p.ResidentMost
+			t.Logf("%s: %d KiB resident at most, %d live", s, most>>10, p.Live>>10)
 		}
 	}
 	m.small("all stressors")
