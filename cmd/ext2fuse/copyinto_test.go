@@ -112,7 +112,7 @@ func TestCopyWithoutProc(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := inNamespace(t, "mount -t tmpfs none /proc\nexec "+shell.Quote(self)+" cp -r "+shell.Quote(img)+":/dir "+shell.Quote(dir)); err != nil || out != "" {
+	if out, err := inNamespace(t, "mount -t tmpfs none /proc\nexec "+shell.Quote(self)+" cp -r "+shell.Quote(img)+":/dir "+shell.Quote(dir)); err != nil { // the race detector says something of /proc
 		t.Errorf("%v: %s", err, out)
 	}
 	for name, mode := range map[string]uint32{"dir": 0o751, "dir/file": 0o640} {
