@@ -14,7 +14,7 @@ type dirtyList struct {
 	buffers []*Buffer  // pinned; each knows its place
 	revoked []uint64
 
-	n atomic.Int64 // dirty buffers
+	n atomic.Int64 // as many as buffers has, for who does not hold mu
 }
 
 // dirtyState is a buffer's part in the checkpoint, guarded by its contents lock held
